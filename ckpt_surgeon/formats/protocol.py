@@ -1,0 +1,79 @@
+"""What a format is: the roles Reader and Writer. Where bytes lie stays private to the format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.spec import Header
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Keep", "Part", "Reader", "Writer"]
+
+Part = FileRange | bytes | bytearray | memoryview
+
+
+class Reader(Protocol):
+    """An open checkpoint; the header is read, the weights are not."""
+
+    header: Header
+
+    def read(self, key: str) -> torch.Tensor:
+        """The tensor on the CPU, private to the caller and with its own memory. For an opaque entry see `read_opaque`."""
+        ...
+
+    def read_opaque(self, key: str) -> Any:
+        """An opaque entry as plain Python values and tensors; UnsafeError when that would need its class."""
+        ...
+
+    def span(self, key: str) -> FileRange | None:
+        """Where the bytes of a tensor lie, if they are plain, contiguous and little-endian; else None."""
+        ...
+
+    def close(self) -> None:
+        """Close the files; a second call does nothing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What of the source goes into the output beside the tensors.
+
+    reader: the open source, whose envelope is kept (None: nothing stands around the weights, `--bare`).
+    opaque: output key -> source key, for the entries which are no plain tensor.
+    moved: output key -> source key, for tensors whose bytes are those of the source (so that a shared storage can stay shared).
+    drops_optimizer: leave the optimizer state behind.
+    """
+
+    reader: Reader | None = None
+    opaque: Mapping[str, str] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
+    drops_optimizer: bool = False
+
+
+class Writer(Protocol):
+    """A checkpoint in the making. The whole header is known before the first tensor comes."""
+
+    nbytes: int  # the size of the complete file(s), in bytes, for the reservation of space
+
+    def write(self, key: str, parts: Sequence[Part]) -> None:
+        """Write one tensor's contiguous little-endian bytes.
+
+        Called once for each key of the header's tensors but its aliases, in header order.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish and sync the file(s); an incomplete set of keys is a ValueError."""
+        ...
+
+    def abort(self) -> None:
+        """Close the files without finishing them; the publisher removes them."""
+        ...

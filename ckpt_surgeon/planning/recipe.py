@@ -1,0 +1,80 @@
+"""Source | Derived = Recipe, and Plan: the whole surgery as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt_surgeon.comparison import Outcome
+from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.spec import Entry, Header, TensorSpec
+
+__all__ = ["Derived", "Plan", "Recipe", "Source", "Step", "sources_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An entry as it stands in a source. `key` is the first of its tied names, `file` the source's alias (empty: the one source)."""
+
+    key: str
+    spec: Entry
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Output number `output` of `op` on `inputs`."""
+
+    op: TensorOp
+    inputs: tuple[Recipe, ...]
+    output: int
+    spec: TensorSpec
+
+
+Recipe = Source | Derived
+
+
+def sources_of(recipe: Recipe) -> list[Source]:
+    """The sources which a recipe reads, in order, each once."""
+    if isinstance(recipe, Source):
+        return [recipe]
+    return list(dict.fromkeys(source for part in recipe.inputs for source in sources_of(part)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one rule did: `inputs` became `outputs`. `where` is the rule's `rules.yaml:12:5`, `op` its name, `text` the op in short."""
+
+    where: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Target key -> Recipe, and all that is to be said about it. Made from headers alone.
+
+    recipes: every key of the output but its ties, in output order (the target's where there is one).
+    ties: second name -> the key of `recipes` whose tensor it shares.
+    dropped: source key -> why it is not used.
+    filled: target buffers which torch itself fills when they are absent.
+    header: of the output. outcome: exact / renamed / adapted / initialized / missing.
+    notes: what a user should know and nobody needs to fix. steps: each rule's work, for `explain`.
+    """
+
+    recipes: Mapping[str, Recipe]
+    ties: Mapping[str, str]
+    dropped: Mapping[str, str]
+    filled: tuple[str, ...]
+    header: Header
+    outcome: Outcome
+    source: Header
+    target: Header | None = None
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    digest: str = ""
+    keeps_optimizer: bool = True
+    origin: Any = field(default=None, compare=False, repr=False)
