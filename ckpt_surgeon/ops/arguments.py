@@ -1,0 +1,111 @@
+"""The parameters of ops as they come from YAML, JSON or Python -> the frozen values which ops hold; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.spec import DTYPES
+
+__all__ = ["assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts", "tuple_or"]
+
+Value = TypeVar("Value")
+_MAX_INTEGER = 2**63 - 1  # sizes and dims are int64 in every format here
+
+
+def assign(op: object, **values: Any) -> None:
+    """Set fields of a frozen dataclass to their checked values; only for its `__post_init__`."""
+    for name, value in values.items():
+        object.__setattr__(op, name, value)
+
+
+def integer(value: object, what: str) -> int:
+    """An int64; a bool is none. RulesError otherwise; `what` names op and parameter (`split: dim`)."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RulesError(f"{what} is {value!r}; a whole number is wanted")
+    if not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+        raise RulesError(f"{what} is {value}, which no tensor's size or dim can be")
+    return value
+
+
+def integers(value: object, what: str, *, single: bool = False) -> tuple[int, ...]:
+    """A tuple of int64 from a list; with `single` a bare integer is a list of one."""
+    if single and isinstance(value, int):
+        return (integer(value, what),)
+    if not isinstance(value, list | tuple):
+        raise RulesError(f"{what} is {value!r}; a list of whole numbers is wanted, such as [0, 1]")
+    return tuple(integer(item, what) for item in value)
+
+
+def text(value: object, what: str) -> str:
+    """A string which is not empty."""
+    if not isinstance(value, str):
+        raise RulesError(f"{what} is {value!r}; text is wanted", hint="Quote it, if YAML reads it as something else.")
+    if not value:
+        raise RulesError(f"{what} is empty")
+    return value
+
+
+def texts(value: object, what: str) -> tuple[str, ...]:
+    """Strings from one string or a list of them; none of them empty, the list neither."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise RulesError(f"{what} is {value!r}; text or a list of texts is wanted")
+    if not items:
+        raise RulesError(f"{what} is an empty list")
+    return tuple(text(item, what) for item in items)
+
+
+def text_pairs(value: object, what: str, *, blank: bool = False) -> dict[str, str]:
+    """A mapping of strings to strings, in its order; with `blank` a value may be empty."""
+    if not isinstance(value, Mapping):
+        raise RulesError(f"{what} is {value!r}; a mapping is wanted: {{SOURCE: TARGET, ...}}")
+    if not value:
+        raise RulesError(f"{what} is an empty mapping")
+    return {text(key, what): item if blank and item == "" else text(item, f"{what}: {key}") for key, item in value.items()}
+
+
+def one_of(value: object, allowed: Iterable[str], what: str) -> str:
+    """One of the allowed words."""
+    words = tuple(allowed)
+    if value not in words:
+        raise RulesError(f"{what} is {value!r}; allowed: {', '.join(words)}")
+    return str(value)
+
+
+def dtype_name(value: object, what: str) -> str:
+    """A dtype's name as torch gives it (`float32`); `torch.float32` and `f32` are understood."""
+    name = text(value, what).removeprefix("torch.")
+    if name in DTYPES:
+        return name
+    short = [dtype.name for dtype in DTYPES.values() if dtype.short == name]
+    if len(short) == 1:
+        return short[0]
+    raise RulesError(f"{what} is {value!r}, which is no dtype", hint=f"Known: {', '.join(DTYPES)}.")
+
+
+def tuple_or(value: Value | list[Any], *kinds: type) -> Value | tuple[Any, ...]:
+    """A list as a tuple; anything else as it is."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def parameters_of(op: Any) -> dict[str, Any]:
+    """The fields which differ from their defaults, as plain JSON values.
+
+    Defaults are left out so that a new field leaves the digests of existing rules as they are.
+    """
+    return {item.name: _plain(getattr(op, item.name)) for item in fields(op) if getattr(op, item.name) != _default(item)}
+
+
+def _default(item: Any) -> Any:
+    return item.default_factory() if item.default_factory is not MISSING else item.default
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,74 @@
+"""The ops by name. Ours stand here; those of other packages come from the entry-point group `ckpt_surgeon.ops`, on demand."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.ops.aligning import AlignNames
+from ckpt_surgeon.ops.casting import Cast
+from ckpt_surgeon.ops.channels import AdaptInChannels
+from ckpt_surgeon.ops.initializing import Init
+from ckpt_surgeon.ops.permuting import Permute, Transpose
+from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
+from ckpt_surgeon.ops.protocol import NameOp, TensorOp
+from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
+from ckpt_surgeon.ops.replacing import Replace
+from ckpt_surgeon.ops.selecting import DropKeys, KeepKeys
+from ckpt_surgeon.ops.shapes import Fit, Reshape, Squeeze, Unsqueeze
+from ckpt_surgeon.ops.splitting import Concat, Split
+from ckpt_surgeon.ops.stacking import Stack, Unstack
+from ckpt_surgeon.ops.substituting import Sub
+
+__all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "register"]
+
+ENTRY_POINTS = "ckpt_surgeon.ops"
+
+OpType = type[NameOp | TensorOp]
+
+OPS: dict[str, OpType] = {
+    "strip_prefix": StripPrefix,
+    "add_prefix": AddPrefix,
+    "replace": Replace,
+    "rename": Rename,
+    "align_names": AlignNames,
+    "drop": DropKeys,
+    "keep": KeepKeys,
+    "copy": CopyKeys,
+    "tie": TieKeys,
+    "sub": Sub,
+    "squeeze": Squeeze,
+    "unsqueeze": Unsqueeze,
+    "reshape": Reshape,
+    "transpose": Transpose,
+    "permute": Permute,
+    "cast": Cast,
+    "split": Split,
+    "concat": Concat,
+    "stack": Stack,
+    "unstack": Unstack,
+    "adapt_in_channels": AdaptInChannels,
+    "fit": Fit,
+    "init": Init,
+}
+
+
+def register(op: OpType) -> None:
+    """Add an op under its own name. RulesError when another op bears the name already."""
+    known = OPS.setdefault(op.name, op)
+    if known is not op:
+        raise RulesError(f"two ops are named {op.name!r}: {_origin(known)} and {_origin(op)}", hint="Rename or uninstall one of them.")
+
+
+def load_plugins() -> None:
+    """Register the ops of installed packages; a second call changes nothing. RulesError names a plug-in which cannot be imported."""
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
+        try:
+            op = entry.load()
+        except (ImportError, AttributeError) as error:
+            raise RulesError(f"the op {entry.name!r} of another package cannot be imported from {entry.value}: {error}") from error
+        register(op)
+
+
+def _origin(op: OpType) -> str:
+    return f"{op.__module__}.{op.__qualname__}"
