@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from ckpt_surgeon.errors import DiskError
+from ckpt_surgeon.errors import DiskError, LockedError
 
-__all__ = ["FileRange", "InputFile", "OutputFile", "System", "disk_error", "pieces", "system"]
+__all__ = [
+    "FileLock",
+    "FileRange",
+    "InputFile",
+    "OutputFile",
+    "System",
+    "disk_error",
+    "is_same_file",
+    "pieces",
+    "require_space",
+    "sync_folder",
+    "system",
+]
 
 # Larger buffers fall out of the cache between the read and the write and cost several times the CPU.
 _COPY_BYTES = 256 * 1024
+
+# Flags of renameat2(2), and what a system or a file system without them answers.
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
+_UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
 
 class System(Protocol):
@@ -28,9 +46,17 @@ class System(Protocol):
     def truncate(self, descriptor: int, nbytes: int) -> None: ...
     def reserve(self, descriptor: int, nbytes: int) -> None: ...
     def rename(self, source: str, target: str) -> None: ...
+    def rename_new(self, source: str, target: str) -> None: ...
+    def exchange(self, first: str, second: str) -> None: ...
     def unlink(self, path: str) -> None: ...
-    def mkdir(self, path: str) -> None: ...
+    def mkdir(self, path: str, mode: int = 0o777) -> None: ...
     def rmdir(self, path: str) -> None: ...
+    def listdir(self, path: str) -> list[str]: ...
+    def stat(self, path: str) -> os.stat_result: ...
+    def lstat(self, path: str) -> os.stat_result: ...
+    def chmod(self, path: str, mode: int) -> None: ...
+    def lock(self, descriptor: int, wait: bool) -> None: ...
+    def free_bytes(self, path: str) -> int: ...
 
 
 class _PosixSystem:
@@ -58,20 +84,65 @@ class _PosixSystem:
         try:
             os.posix_fallocate(descriptor, 0, nbytes)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            if error.errno not in _UNSUPPORTED:
                 raise
 
     def rename(self, source: str, target: str) -> None:
         os.rename(source, target)
 
+    def rename_new(self, source: str, target: str) -> None:
+        """Rename; FileExistsError when `target` exists."""
+        try:
+            _renameat2(source, target, _RENAME_NOREPLACE)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+            os.rename(source, target)
+
+    def exchange(self, first: str, second: str) -> None:
+        """Swap two names in one step; OSError (ENOSYS, EINVAL, EOPNOTSUPP) where the system cannot."""
+        _renameat2(first, second, _RENAME_EXCHANGE)
+
     def unlink(self, path: str) -> None:
         os.unlink(path)
 
-    def mkdir(self, path: str) -> None:
-        os.mkdir(path)
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
+        os.mkdir(path, mode)
 
     def rmdir(self, path: str) -> None:
         os.rmdir(path)
+
+    def listdir(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def stat(self, path: str) -> os.stat_result:
+        return os.stat(path)
+
+    def lstat(self, path: str) -> os.stat_result:
+        return os.lstat(path)
+
+    def chmod(self, path: str, mode: int) -> None:
+        os.chmod(path, mode)
+
+    def lock(self, descriptor: int, wait: bool) -> None:
+        """Take the exclusive lock of an open file; without `wait`, BlockingIOError when another holds it."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+    def free_bytes(self, path: str) -> int:
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize
+
+
+def _renameat2(source: str, target: str, flags: int) -> None:
+    """renameat2(2), for which Python has no call; ENOSYS where the C library has none."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), source)
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), source, None, target)
 
 
 system: System = _PosixSystem()
@@ -115,6 +186,15 @@ class InputFile:
             nbytes -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def read_buffer(self, offset: int, nbytes: int) -> bytearray:
+        """The same bytes in a buffer of their own, which a tensor can take over; never twice in memory."""
+        buffer = bytearray(nbytes)
+        position = 0
+        for piece in pieces(FileRange(self, offset, nbytes)):
+            buffer[position : position + len(piece)] = piece
+            position += len(piece)
+        return buffer
+
     def is_unchanged(self) -> bool:
         """Whether size and modification time are still those of the opening."""
         status = os.fstat(self.descriptor)
@@ -149,16 +229,17 @@ class FileRange:
 
 
 class OutputFile:
-    """A new file (`O_EXCL`), written from start to end."""
+    """A new file (`O_EXCL`), or with `resume` also an existing one, written from its end on; `position` is in bytes."""
 
-    def __init__(self, path: str, mode: int = 0o666) -> None:
-        """Raises DiskError when `path` exists or cannot be made."""
+    def __init__(self, path: str, mode: int = 0o666, *, resume: bool = False) -> None:
+        """Raises DiskError when `path` cannot be made, or exists and is not to be resumed."""
         self.path = path
-        self.position = 0
+        flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND | os.O_NOFOLLOW if resume else os.O_EXCL)
         try:
-            self.descriptor = system.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+            self.descriptor = system.open(path, flags, mode)
         except OSError as error:
             raise disk_error(error, path) from error
+        self.position = os.fstat(self.descriptor).st_size if resume else 0
         self._is_open = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -186,6 +267,14 @@ class OutputFile:
         except OSError as error:
             raise disk_error(error, self.path) from error
 
+    def restart(self) -> None:
+        """Throw away what was written."""
+        try:
+            system.truncate(self.descriptor, 0)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        self.position = 0
+
     def sync(self) -> None:
         """Cut a reservation back to what was written and bring it to the disk; never retried after a fault."""
         try:
@@ -212,3 +301,81 @@ def pieces(source: FileRange, size: int = _COPY_BYTES) -> Iterator[bytes]:
     end = source.offset + source.nbytes
     for offset in range(source.offset, end, size):
         yield source.file.read(offset, min(size, end - offset))
+
+
+class FileLock:
+    """The exclusive lock of a lock file, which is made when it lacks and removed when the lock is given back."""
+
+    def __init__(self, path: str, *, wait: bool = False) -> None:
+        """Raises LockedError when another process holds it (with `wait`: blocks until it is free), else DiskError."""
+        self.path = path
+        try:
+            self._descriptor = _locked_descriptor(path, wait)
+        except BlockingIOError as error:
+            raise LockedError(
+                "another process is writing here", where=path, hint="wait until it is done, or choose another path"
+            ) from error
+        except OSError as error:
+            raise disk_error(error, path) from error
+        self._is_held = True
+
+    def release(self) -> None:
+        """Remove the lock file and give the lock back; a second call does nothing."""
+        if not self._is_held:
+            return
+        self._is_held = False
+        try:
+            system.unlink(self.path)
+        except OSError:
+            pass  # a lock file which stays is taken over by the next run
+        finally:
+            system.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+def _locked_descriptor(path: str, wait: bool) -> int:
+    """The descriptor of the locked file at `path`: tried again when its last holder removed it in between."""
+    while True:
+        descriptor = system.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            system.lock(descriptor, wait)
+            if is_same_file(os.fstat(descriptor), system.lstat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            system.close(descriptor)
+            raise
+        system.close(descriptor)
+
+
+def is_same_file(first: os.stat_result, second: os.stat_result) -> bool:
+    """Whether both are the same file on disk, whatever its names."""
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def sync_folder(path: str) -> None:
+    """Bring the names in a folder to the disk."""
+    try:
+        descriptor = system.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            system.fsync(descriptor)
+        finally:
+            system.close(descriptor)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def require_space(folder: str, nbytes: int) -> None:
+    """DiskError when the disk under `folder` has not `nbytes` bytes left."""
+    try:
+        free = system.free_bytes(folder)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    if free < nbytes:
+        raise DiskError(f"{nbytes} bytes are needed, {free} are free", where=folder, hint="free some space, or choose another disk")
