@@ -149,12 +149,14 @@ class Envelope:
     """What stands around the weights.
 
     `path` is the chosen table (empty: the root itself), `tables` all of them, `contents` the other top-level
-    entries in short words (`epoch` -> `12`), `optimizers` the dotted paths of optimizer state.
+    entries in short words (`epoch` -> `12`), `scalars` those of them which are plain numbers and strings, as JSON,
+    `optimizers` the dotted paths of optimizer state.
     """
 
     path: str = ""
     tables: tuple[TableSummary, ...] = ()
     contents: Mapping[str, str] = field(default_factory=dict)
+    scalars: Mapping[str, str] = field(default_factory=dict)
     optimizers: tuple[str, ...] = ()
 
 

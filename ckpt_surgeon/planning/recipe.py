@@ -10,7 +10,7 @@ from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
-__all__ = ["Derived", "Plan", "Recipe", "Source", "Step", "sources_of"]
+__all__ = ["Change", "Derived", "Plan", "Recipe", "Source", "Step", "sources_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,25 @@ def sources_of(recipe: Recipe) -> list[Source]:
     return list(dict.fromkeys(source for part in recipe.inputs for source in sources_of(part)))
 
 
+Change = tuple[tuple[str, ...], tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one rule did: `inputs` became `outputs`. `where` is the rule's `rules.yaml:12:5`, `op` its name, `text` the op in short."""
+    """What one rule did: in each of `changes`, the first keys became the second. `where` is the rule's `rules.yaml:12:5`."""
 
     where: str
     op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    changes: tuple[Change, ...]
     why: str = ""
 
 
 @dataclass(frozen=True)
 class Plan:
     """Target key -> Recipe, and all that is to be said about it. Made from headers alone.
+
+    given_source, given_target, arguments: what the caller gave (a path, a module, a factory's arguments), to open it again
+    when bytes are moved.
 
     recipes: every key of the output but its ties, in output order (the target's where there is one).
     ties: second name -> the key of `recipes` whose tensor it shares.
@@ -77,4 +82,6 @@ class Plan:
     notes: tuple[str, ...] = ()
     digest: str = ""
     keeps_optimizer: bool = True
-    origin: Any = field(default=None, compare=False, repr=False)
+    given_source: Any = field(default=None, compare=False, repr=False)
+    given_target: Any = field(default=None, compare=False, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

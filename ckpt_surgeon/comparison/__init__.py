@@ -1,0 +1,8 @@
+"""Header x Header -> Diff(missing, unexpected, mismatched, matched, casts), coverage; Outcome, what a load came to. Pure."""
+
+from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
+from ckpt_surgeon.comparison.diff import Diff, compare, fills_itself, fits
+from ckpt_surgeon.comparison.hints import Wrappers
+from ckpt_surgeon.comparison.outcome import Outcome
+
+__all__ = ["Coverage", "Diff", "Outcome", "Wrappers", "compare", "coverage_of", "fills_itself", "fits"]

@@ -1,0 +1,126 @@
+"""Diff: a source's header against a target's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
+from ckpt_surgeon.comparison.hints import Wrappers, find_wrappers, nearest_keys
+from ckpt_surgeon.keys.matching import matches_any
+from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
+
+__all__ = ["Diff", "compare", "fills_itself", "fits"]
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What stands between a source and a target.
+
+    missing: target keys which the source lacks. unexpected: source keys which the target lacks.
+    mismatched: key -> (source, target) entries whose shapes differ. matched: keys which fit, in target order.
+    casts: matched keys whose dtypes differ -> (source, target). filled: buffers which torch fills itself.
+    allowed: missing or unexpected keys which were said to be so. wrappers, nearest: guesses at what the names have in common.
+    """
+
+    missing: Mapping[str, Entry]
+    unexpected: Mapping[str, Entry]
+    mismatched: Mapping[str, tuple[Entry, Entry]]
+    matched: tuple[str, ...]
+    casts: Mapping[str, tuple[DType, DType]]
+    coverage_counts: Coverage
+    filled: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    wrappers: Wrappers | None = None
+    nearest: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def coverage(self) -> float:
+        """The share of the target's elements which the source fills."""
+        return self.coverage_counts.by_elements
+
+    @property
+    def coverage_keys(self) -> float:
+        """The share of the target's tensors which the source fills."""
+        return self.coverage_counts.by_keys
+
+    @property
+    def same(self) -> bool:
+        """Whether a strict load would succeed: nothing missing, unexpected or mismatched but what was allowed."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+def fits(source: Entry, target: Entry) -> bool:
+    """Whether a source entry may stand for a target entry: equal shapes, or `[1]` and `[]`."""
+    if isinstance(source, Opaque) or isinstance(target, Opaque):
+        return isinstance(source, Opaque) and isinstance(target, Opaque)
+    return source.shape == target.shape or {source.shape, target.shape} == {(), (1,)}
+
+
+def fills_itself(key: str, target: Header, present: Collection[str]) -> bool:
+    """Whether torch fills this target buffer when a file written before it existed lacks it.
+
+    It is `num_batches_tracked` of a batch norm whose `running_mean` is there.
+    Source: torch.nn.modules.batchnorm._NormBase._load_from_state_dict.
+    """
+    module, dot, leaf = key.rpartition(".")
+    entry = target.entries[key]
+    is_counter = leaf == "num_batches_tracked" and isinstance(entry, TensorSpec) and entry.numel == 1
+    return is_counter and f"{module}{dot}running_mean" in present
+
+
+def compare(
+    source: Header,
+    target: Header,
+    *,
+    allow_missing: Sequence[Pattern] = (),
+    allow_unexpected: Sequence[Pattern] = (),
+    new: Collection[str] = (),
+) -> Diff:
+    """The difference of two headers; `new` are source keys which read no weight (made by an `init` rule)."""
+    present = source.entries
+    held = {target.canonical(key) for key in target.entries if key in present}
+    tied = {key for key in target.entries if key not in present and target.canonical(key) in held}
+    absent = [key for key in target.entries if key not in present and key not in tied]
+    filled = tuple(key for key in absent if fills_itself(key, target, present))
+    missing = {key: target.entries[key] for key in absent if key not in set(filled)}
+    unexpected = {key: entry for key, entry in present.items() if key not in target.entries}
+    pairs = {key: (present[key], entry) for key, entry in target.entries.items() if key in present}
+    mismatched = {key: pair for key, pair in pairs.items() if not fits(*pair)}
+    matched = tuple(key for key in target.entries if (key in pairs and key not in mismatched) or key in tied)
+    allowed = [key for key in missing if matches_any(allow_missing, key)]
+    allowed += [key for key in unexpected if matches_any(allow_unexpected, key)]
+    hidden = set(allowed)
+    missing = {key: entry for key, entry in missing.items() if key not in hidden}
+    unexpected = {key: entry for key, entry in unexpected.items() if key not in hidden}
+    loaded = [key for key in (*matched, *filled) if key not in new]
+    return Diff(
+        missing=missing,
+        unexpected=unexpected,
+        mismatched=mismatched,
+        matched=matched,
+        casts=_casts(pairs, matched),
+        coverage_counts=coverage_of(target, loaded, allow_missing),
+        filled=filled,
+        allowed=tuple(allowed),
+        wrappers=find_wrappers(unexpected, missing),
+        nearest=nearest_keys(missing, unexpected),
+        notes=tuple(f"{key}: {pairs[key][0]} stands for {pairs[key][1]}" for key in matched if _differs_by_one(pairs.get(key))),
+    )
+
+
+def _differs_by_one(pair: tuple[Entry, Entry] | None) -> bool:
+    if pair is None or isinstance(pair[0], Opaque) or isinstance(pair[1], Opaque):
+        return False
+    return pair[0].shape != pair[1].shape
+
+
+def _casts(pairs: Mapping[str, tuple[Entry, Entry]], matched: Sequence[str]) -> dict[str, tuple[DType, DType]]:
+    found = {}
+    for key in matched:
+        source, target = pairs.get(key, (None, None))
+        if isinstance(source, TensorSpec) and isinstance(target, TensorSpec) and source.dtype != target.dtype:
+            found[key] = (source.dtype, target.dtype)
+    return found

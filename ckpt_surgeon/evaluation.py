@@ -1,0 +1,99 @@
+"""A plan's recipes as byte ranges where bytes only move, as tensors where values change; one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.formats.protocol import Part, Reader
+from ckpt_surgeon.planning import Derived, Plan, Recipe, Source
+from ckpt_surgeon.spec import Opaque, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Evaluator"]
+
+
+class Evaluator:
+    """Turns recipes into bytes or tensors. `readers`: the alias in `Source.file` -> an open Reader (empty: the one source)."""
+
+    def __init__(self, readers: Mapping[str, Reader]) -> None:
+        self._readers = readers
+        self._last: tuple[Derived, tuple[torch.Tensor, ...]] | None = None
+
+    def tensors(self, plan: Plan) -> Iterator[tuple[str, Any]]:
+        """Each recipe's value, in plan order, ties not repeated; an opaque entry as the object which the reader gives."""
+        for key, recipe in plan.recipes.items():
+            if isinstance(recipe, Source) and isinstance(recipe.spec, Opaque):
+                yield key, self._readers[recipe.file].read_opaque(recipe.key)
+            else:
+                yield key, self.tensor(recipe)
+
+    def tensor(self, recipe: Recipe) -> torch.Tensor:
+        """The value of a recipe, on the CPU. The outputs of one op are computed once when asked for one after the other."""
+        if isinstance(recipe, Source):
+            return self._readers[recipe.file].read(recipe.key)
+        return self._outputs(recipe)[recipe.output]
+
+    def parts(self, recipe: Recipe) -> Sequence[Part]:
+        """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else one computed buffer."""
+        ranges = self.ranges(recipe)
+        return [_buffer(self.tensor(recipe))] if ranges is None else ranges
+
+    def ranges(self, recipe: Recipe) -> list[FileRange] | None:
+        """The runs of source bytes, merged where they touch, of which the tensor consists; None where values are computed."""
+        if isinstance(recipe, Source):
+            span = self._readers[recipe.file].span(recipe.key)
+            return None if span is None else [span]
+        specs = tuple(part.spec for part in recipe.inputs if isinstance(part.spec, TensorSpec))
+        runs = recipe.op.spans(specs)
+        if runs is None:
+            return None
+        inputs: dict[int, list[FileRange]] = {}
+        for i in {run.input for run in runs[recipe.output]}:
+            found = self.ranges(recipe.inputs[i])
+            if found is None:
+                return None
+            inputs[i] = found
+        return _merged(part for run in runs[recipe.output] for part in _cut(inputs[run.input], run.offset, run.nbytes))
+
+    def _outputs(self, recipe: Derived) -> tuple[torch.Tensor, ...]:
+        if self._last is None or self._last[0].op is not recipe.op or self._last[0].inputs is not recipe.inputs:
+            self._last = None  # lets go of the old outputs before the new ones are made
+            self._last = (recipe, recipe.op.apply(tuple(self.tensor(part) for part in recipe.inputs)))
+        return self._last[1]
+
+
+def _cut(ranges: Sequence[FileRange], offset: int, nbytes: int) -> Iterator[FileRange]:
+    """The `nbytes` bytes at `offset` of the bytes which the ranges make up together."""
+    for each in ranges:
+        if nbytes <= 0:
+            return
+        if offset >= each.nbytes:
+            offset -= each.nbytes
+            continue
+        part = each.part(offset, min(nbytes, each.nbytes - offset))
+        yield part
+        nbytes -= part.nbytes
+        offset = 0
+
+
+def _merged(ranges: Iterator[FileRange]) -> list[FileRange]:
+    merged: list[FileRange] = []
+    for each in ranges:
+        last = merged[-1] if merged else None
+        if last is not None and last.file is each.file and last.offset + last.nbytes == each.offset:
+            merged[-1] = FileRange(last.file, last.offset, last.nbytes + each.nbytes)
+        elif each.nbytes:
+            merged.append(each)
+    return merged
+
+
+def _buffer(tensor: torch.Tensor) -> memoryview:
+    """A tensor's elements as contiguous bytes."""
+    import torch
+
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())

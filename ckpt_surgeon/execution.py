@@ -1,0 +1,174 @@
+"""A plan into a file: open what it was made from, move bytes where they only move, compute the rest, publish the whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ckpt_surgeon.comparison import Outcome
+from ckpt_surgeon.errors import CoverageError, DiskError, ModelError, Problem, SurgeryError
+from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.formats.protocol import Keep, Reader
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.planning import Plan, Source, sources_of
+from ckpt_surgeon.publishing import publish_file, publish_folder
+from ckpt_surgeon.sources import Progress, is_factory, open_source, split_table
+from ckpt_surgeon.spec import Header, Opaque
+
+__all__ = ["open_readers", "write"]
+
+
+def write(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    *,
+    to: str | None = None,
+    max_shard_size: int | None = None,
+    force: bool = False,
+    bare: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Write the checkpoint which a plan describes; the destination is the old one, or the complete new one.
+
+    to: `safetensors`, `torch` or `sharded` (default: by the suffix of `out`). max_shard_size: bytes; a larger
+    safetensors output becomes a folder of shards. force: replace what stands at `out`. bare: leave the envelope behind.
+    progress: called with (bytes done, bytes in all). The output is opened again and compared with the plan before it
+    takes its name.
+
+    Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format.
+    """
+    from ckpt_surgeon.formats.creating import format_of
+
+    destination = os.fspath(out)
+    form = format_of(destination, to)
+    if form == "safetensors" and max_shard_size is not None and plan.header.nbytes > max_shard_size:
+        form = "sharded"
+    header = plan.header if form == "torch" else _without_envelope(plan, bare)
+    with open_readers(plan) as readers:
+        keep = _kept(plan, None if bare else readers[""])
+        output = _Output(destination, form, header, keep, max_shard_size)
+        publish = publish_folder if form == "sharded" else publish_file
+        with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
+            output.fill(temporary, plan, Evaluator(readers), progress)
+            output.read_back(temporary)
+    return plan.outcome
+
+
+@contextmanager
+def open_readers(plan: Plan) -> Iterator[dict[str, Reader]]:
+    """The open readers which a plan's sources name: the source itself (empty), and the model's own initialization.
+
+    Raises DiskError when the source is no longer what the plan was made from.
+    """
+    if plan.given_source is None:
+        raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
+        if reader.header.entries != plan.source.entries:
+            raise DiskError("the source has changed since the plan was made", hint="run it again")
+        readers = {"": reader}
+        for file, keys in _initialized(plan).items():
+            readers[file] = stack.enter_context(_initial(plan, file, keys))
+        yield readers
+
+
+def _initialized(plan: Plan) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for recipe in plan.recipes.values():
+        for source in sources_of(recipe):
+            if source.file:
+                found.setdefault(source.file, []).append(source.key)
+    return found
+
+
+def _initial(plan: Plan, file: str, keys: list[str]) -> Reader:
+    from ckpt_surgeon.model import initial_tensors
+
+    model = plan.given_target
+    is_path = isinstance(model, str | os.PathLike)
+    if model is None or isinstance(model, Header | Mapping) or (is_path and not is_factory(os.fspath(model))):
+        raise ModelError(
+            "`init: {value: model}` needs a target which is a model: a module or `pkg.module:factory`", hint="or say value: zeros"
+        )
+    return initial_tensors(os.fspath(model) if is_path else model, int(file.partition(":")[2]), keys, arguments=plan.arguments)
+
+
+def _without_envelope(plan: Plan, bare: bool) -> Header:
+    """The header of an output which holds tensors and text only; scalars of the envelope become text.
+
+    Raises CoverageError naming what would be lost, unless `bare` says that it may.
+    """
+    envelope = plan.source.envelope
+    if bare:
+        return plan.header
+    lost = [f"{name} ({text})" for name, text in envelope.contents.items() if name not in envelope.scalars]
+    lost += [f"the table {table.path or '(root)'} ({table.tensors} tensors)" for table in envelope.tables if table.path != envelope.path]
+    lost += [f"the optimizer state {path}" for path in envelope.optimizers if plan.keeps_optimizer and path not in envelope.contents]
+    if lost:
+        hint = "write .pt to keep it, or say --bare to leave it behind"
+        raise CoverageError(f"safetensors would lose what stands around the weights: {', '.join(map(escape, lost))}", hint=hint)
+    scalars = {name: text for name, text in envelope.scalars.items() if name not in plan.header.metadata}
+    return replace(plan.header, metadata={**scalars, **plan.header.metadata})
+
+
+def _kept(plan: Plan, reader: Reader | None) -> Keep:
+    sources = {key: recipe for key, recipe in plan.recipes.items() if isinstance(recipe, Source) and not recipe.file}
+    return Keep(
+        reader=reader,
+        opaque={key: recipe.key for key, recipe in sources.items() if isinstance(recipe.spec, Opaque)},
+        moved={key: recipe.key for key, recipe in sources.items() if not isinstance(recipe.spec, Opaque)},
+        drops_optimizer=not plan.keeps_optimizer,
+    )
+
+
+def _files(given: Any) -> list[str]:
+    return [split_table(os.fspath(given))[0]] if isinstance(given, str | os.PathLike) else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What is to stand at a destination: its format, its header, what is kept of the source."""
+
+    destination: str
+    form: str
+    header: Header
+    keep: Keep
+    max_shard_size: int | None
+
+    def fill(self, path: str, plan: Plan, evaluator: Evaluator, progress: Progress | None) -> None:
+        """Write every tensor of the plan to a new file (or folder) at `path`."""
+        from ckpt_surgeon.formats.creating import create_writer
+
+        writer = create_writer(path, self.form, self.header, self.keep, self.max_shard_size)
+        done, total = 0, plan.header.nbytes
+        try:
+            for key, recipe in plan.recipes.items():
+                if isinstance(recipe.spec, Opaque):
+                    continue
+                writer.write(key, evaluator.parts(recipe))
+                done += recipe.spec.nbytes
+                if progress is not None:
+                    progress(done, total)
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+
+    def read_back(self, path: str) -> None:
+        """Open the output again: its header must be the plan's."""
+        from ckpt_surgeon.formats.opening import open_checkpoint
+
+        keeps_envelope = self.form == "torch" and self.keep.reader is not None
+        with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None) as reader:
+            wrong = _differences(reader.header, self.header)
+        if wrong:
+            raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
+
+
+def _differences(found: Header, planned: Header) -> list[str]:
+    keys = [key for key in {**planned.entries, **found.entries} if found.entries.get(key) != planned.entries.get(key)]
+    wrong = [f"{escape(key)}: {found.entries.get(key)} instead of {planned.entries.get(key)}" for key in keys[:5]]
+    return wrong + ([f"ties {dict(found.aliases)} instead of {dict(planned.aliases)}"] if found.aliases != planned.aliases else [])

@@ -1,0 +1,95 @@
+"""The library's one-liners: each reads headers, makes a plan or a diff of them, and says no more than was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ckpt_surgeon.comparison import Diff, compare
+from ckpt_surgeon.planning import Plan, make_plan, rewrite
+from ckpt_surgeon.planning.engine import NO_RULES
+from ckpt_surgeon.rules.rule import Allow, Rules
+from ckpt_surgeon.sources import Progress, header_of, open_source
+from ckpt_surgeon.spec import Header
+
+__all__ = ["allowing", "diff", "inspect", "plan", "rules_of"]
+
+
+def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
+    """The header of a checkpoint (or of a model): an ordered table key -> TensorSpec. No weight is read.
+
+    path: whatever `sources.open_source` takes. Raises DiskError, CorruptError, UnsafeError, LimitError, ModelError.
+    """
+    with open_source(path, arguments=arguments, progress=progress) as reader:
+        return reader.header
+
+
+def diff(
+    source: Any,
+    target: Any,
+    rules: Any = None,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    allow_missing: Iterable[str] = (),
+    allow_unexpected: Iterable[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+) -> Diff:
+    """What stands between a source and a target, before any load, by headers alone; with rules: after them.
+
+    Raises what `inspect` raises, and RulesError. Differences are the answer, not an error.
+    """
+    wanted = header_of(target, arguments=arguments)
+    given = header_of(source, arguments=arguments)
+    known = rules_of(rules).allowing(allowing(allow_missing, allow_unexpected))
+    new: tuple[str, ...] = ()
+    if known.rules:
+        draft = rewrite(known, given, wanted, variables=variables)
+        given, new = draft.header, draft.new
+    return compare(given, wanted, allow_missing=known.allow.missing, allow_unexpected=known.allow.unexpected, new=new)
+
+
+def plan(
+    source: Any,
+    rules: Any = None,
+    target: Any = None,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    allow_missing: Iterable[str] = (),
+    allow_unexpected: Iterable[str] = (),
+    require_coverage: float | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The whole surgery as a value, from headers alone; `write` carries it out.
+
+    rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
+    pass through. Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
+    """
+    made = make_plan(
+        rules_of(rules),
+        header_of(source, arguments=arguments),
+        None if target is None else header_of(target, arguments=arguments),
+        variables=variables,
+        allow=allowing(allow_missing, allow_unexpected),
+        require_coverage=require_coverage,
+    )
+    given = None if isinstance(source, Header) else source
+    return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))
+
+
+def rules_of(given: Any) -> Rules:
+    """Rules from a path, a document, a list of rules, Rules, or None. yaml and pydantic are imported only to read them."""
+    if given is None:
+        return NO_RULES
+    if isinstance(given, Rules):
+        return given
+    from ckpt_surgeon.rules.reader import as_rules
+
+    return as_rules(given)
+
+
+def allowing(missing: Iterable[str] = (), unexpected: Iterable[str] = ()) -> Allow:
+    """What a call allows beside its rules. Raises RulesError for a bad pattern."""
+    from ckpt_surgeon.keys.pattern import Pattern
+
+    return Allow(missing=tuple(map(Pattern.parse, missing)), unexpected=tuple(map(Pattern.parse, unexpected)))
