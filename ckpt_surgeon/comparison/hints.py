@@ -28,7 +28,8 @@ class Wrappers:
     def rule(self) -> str:
         """The rule which takes them away: `align_names: {prefixes: [module.], segments: [net]}`."""
         parts = {"prefixes": [f"{prefix}." for prefix in self.prefixes], "segments": list(self.segments)}
-        return f"align_names: {{{', '.join(f'{name}: [{', '.join(values)}]' for name, values in parts.items() if values)}}}"
+        words = [f"{name}: [{', '.join(values)}]" for name, values in parts.items() if values]
+        return f"align_names: {{{', '.join(words)}}}"
 
 
 def find_wrappers(unexpected: Collection[str], missing: Collection[str]) -> Wrappers | None:

@@ -152,6 +152,6 @@ def _notes(held: Table, target: Header, filled: tuple[str, ...]) -> Iterable[str
     casts = _casts(held, target)
     for pair in dict.fromkeys((str(found.dtype), str(wanted.dtype)) for found, wanted in casts.values()):
         keys = [key for key, (found, wanted) in casts.items() if (str(found.dtype), str(wanted.dtype)) == pair]
-        yield f"{len(keys)} tensors are {pair[0]} and will be cast to the target's {pair[1]} when they are loaded (first: {escape(keys[0])})"
+        yield f"{len(keys)} tensors are {pair[0]}; loading casts them to the target's {pair[1]} (first: {escape(keys[0])})"
     if filled:
         yield f"{len(filled)} buffers which torch fills itself are absent from the source (first: {escape(filled[0])})"
