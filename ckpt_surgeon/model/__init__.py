@@ -1,0 +1,18 @@
+"""Live models and state_dicts: an nn.Module or `pkg.module:factory` -> Header and Reader. Runs the user's code: an edge."""
+
+from ckpt_surgeon.model.arguments import parse_arguments
+from ckpt_surgeon.model.building import build, is_spec
+from ckpt_surgeon.model.initialization import initial_tensors
+from ckpt_surgeon.model.seeding import seeded
+from ckpt_surgeon.model.state import StateDictReader, header_of_module, header_of_state_dict
+
+__all__ = [
+    "StateDictReader",
+    "build",
+    "header_of_module",
+    "header_of_state_dict",
+    "initial_tensors",
+    "is_spec",
+    "parse_arguments",
+    "seeded",
+]
