@@ -1,1 +1,114 @@
-"""See what of a checkpoint will load, fix the names and shapes, prove it: before `model.load_state_dict`."""
+"""See what of a checkpoint will load, fix the names and shapes, prove it: before `model.load_state_dict`.
+
+The public names are imported on use (PEP 562), so that `import ckpt_surgeon` costs nothing and imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ckpt_surgeon import finetune as finetune
+    from ckpt_surgeon.comparison import Diff, Outcome
+    from ckpt_surgeon.errors import (
+        CorruptError,
+        CoverageError,
+        DiskError,
+        LimitError,
+        LockedError,
+        ModelError,
+        NothingLoadedError,
+        RulesError,
+        SurgeryError,
+        UnsafeError,
+    )
+    from ckpt_surgeon.execution import write
+    from ckpt_surgeon.loading import load, pre_hook, remap
+    from ckpt_surgeon.planning import Plan, explain
+    from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
+    from ckpt_surgeon.rules.rule import Rules
+    from ckpt_surgeon.spec import DType, Header, TensorSpec
+    from ckpt_surgeon.surgery import diff, inspect, plan
+    from ckpt_surgeon.verification import verify
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "finetune": "",
+    "Diff": "comparison",
+    "Outcome": "comparison",
+    "CorruptError": "errors",
+    "CoverageError": "errors",
+    "DiskError": "errors",
+    "LimitError": "errors",
+    "LockedError": "errors",
+    "ModelError": "errors",
+    "NothingLoadedError": "errors",
+    "RulesError": "errors",
+    "SurgeryError": "errors",
+    "UnsafeError": "errors",
+    "write": "execution",
+    "load": "loading",
+    "pre_hook": "loading",
+    "remap": "loading",
+    "Plan": "planning",
+    "explain": "planning",
+    "rules_from_key_mapping": "rules.importing",
+    "rules_from_revise_keys": "rules.importing",
+    "Rules": "rules.rule",
+    "DType": "spec",
+    "Header": "spec",
+    "TensorSpec": "spec",
+    "diff": "surgery",
+    "inspect": "surgery",
+    "plan": "surgery",
+    "verify": "verification",
+}
+
+__all__ = [
+    "CorruptError",
+    "CoverageError",
+    "DType",
+    "Diff",
+    "DiskError",
+    "Header",
+    "LimitError",
+    "LockedError",
+    "ModelError",
+    "NothingLoadedError",
+    "Outcome",
+    "Plan",
+    "Rules",
+    "RulesError",
+    "SurgeryError",
+    "TensorSpec",
+    "UnsafeError",
+    "diff",
+    "explain",
+    "finetune",
+    "inspect",
+    "load",
+    "plan",
+    "pre_hook",
+    "remap",
+    "rules_from_key_mapping",
+    "rules_from_revise_keys",
+    "verify",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    if not home:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

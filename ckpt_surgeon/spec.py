@@ -29,6 +29,7 @@ class DType:
     low: int = 0
     high: int = 0
     is_complex: bool = False
+    has_zero: bool = True
 
     @property
     def is_float(self) -> bool:
@@ -47,7 +48,7 @@ class DType:
         if self.is_packed or other.is_packed or (other.is_complex and not self.is_complex):
             return False
         wide = self.precision >= other.precision and self.low <= other.low and self.high >= other.high
-        return wide and (self.signed or not other.signed)
+        return wide and (self.signed or not other.signed) and (self.has_zero or not other.has_zero)
 
     def __str__(self) -> str:
         return self.short
@@ -79,7 +80,7 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
             _float("float8_e4m3fnuz", "f8_e4m3fnuz", 1, 4, -10, 8),
             _float("float8_e5m2", "f8_e5m2", 1, 3, -16, 16),
             _float("float8_e5m2fnuz", "f8_e5m2fnuz", 1, 3, -17, 16),
-            DType("float8_e8m0fnu", "f8_e8m0fnu", 1, False, 1, -127, 128),
+            DType("float8_e8m0fnu", "f8_e8m0fnu", 1, False, 1, -127, 128, has_zero=False),
             _complex("complex32", "c32", _HALF),
             _complex("complex64", "c64", _SINGLE),
             _complex("complex128", "c128", _DOUBLE),
