@@ -1,0 +1,60 @@
+"""The pickle virtual machine: a stack of nodes, the stacks below the open MARKs, the memo, and a place in the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.pickle_nodes import Node
+
+__all__ = ["Action", "Machine"]
+
+# The longest text line (protocol 0 number, string, module or class name); longer strings have sized opcodes.
+_MAX_LINE_BYTES: Final = 1024 * 1024
+
+
+class Machine:
+    """The state between two opcodes."""
+
+    __slots__ = ("data", "marks", "memo", "position", "stack")
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data = data
+        self.position = position
+        self.stack: list[Node] = []
+        self.marks: list[list[Node]] = []
+        self.memo: dict[int, Node] = {}
+
+    def take(self, nbytes: int) -> bytes:
+        """The next `nbytes` bytes."""
+        end = self.position + nbytes
+        if nbytes < 0 or end > len(self.data):
+            raise CorruptError(f"the pickle is cut: {nbytes} bytes wanted, {len(self.data) - self.position} left")
+        part = self.data[self.position : end]
+        self.position = end
+        return part
+
+    def size(self, nbytes: int) -> int:
+        """The next `nbytes` bytes as a little-endian unsigned number."""
+        return int.from_bytes(self.take(nbytes), "little")
+
+    def line(self) -> bytes:
+        """The bytes up to the next newline, without it."""
+        end = self.data.find(b"\n", self.position, self.position + _MAX_LINE_BYTES)
+        if end < 0:
+            raise CorruptError("a text line of the pickle has no end")
+        part = self.data[self.position : end]
+        self.position = end + 1
+        return part
+
+    def pop_mark(self) -> list[Node]:
+        """The nodes above the last MARK, which goes."""
+        if not self.marks:
+            raise CorruptError("the pickle uses a MARK which it never set")
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+
+Action = Callable[[Machine], None]

@@ -1,0 +1,319 @@
+"""What each pickle opcode does to the machine's stack: the table ACTIONS. Builds nodes and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
+from ckpt_surgeon.formats import pickle_scalars as scalars
+from ckpt_surgeon.formats.pickle_machine import Action, Machine
+from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, CallKind, Dict, Global, Node, Pair, Persistent, Set
+
+__all__ = ["ACTIONS"]
+
+# Open MARKs are nested containers under construction; CPython's own pickler gives up near 1,000.
+_MAX_MARKS: Final = 10_000
+_HIGHEST_PROTOCOL: Final = 5
+
+
+# Containers
+
+
+def _empty(make: Callable[[], Node]) -> Action:
+    def push(machine: Machine) -> None:
+        machine.stack.append(make())
+
+    return push
+
+
+def _tuple_of(count: int) -> Action:
+    def push(machine: Machine) -> None:
+        stack = machine.stack
+        if len(stack) < count:
+            raise CorruptError("the pickle makes a tuple of more values than there are")
+        stack[-count:] = [tuple(stack[-count:])]
+
+    return push
+
+
+def _pairs(items: list[Node]) -> list[Pair]:
+    if len(items) % 2:
+        raise CorruptError("the pickle sets a key without a value")
+    return list(zip(items[::2], items[1::2], strict=True))
+
+
+def _marked(make: Callable[[list[Node]], Node]) -> Callable[[Machine], None]:
+    """Push what `make` makes of the values above the last MARK."""
+
+    def push(machine: Machine) -> None:
+        items = machine.pop_mark()
+        machine.stack.append(make(items))
+
+    return push
+
+
+def _require_call(target: Node, verb: str) -> Call:
+    if type(target) is not Call:
+        raise CorruptError(f"the pickle {verb} a {type(target).__name__}")
+    if target.state is not ABSENT:
+        raise UnsafeError(f"the pickle {verb} an object which already has its state")
+    return target
+
+
+def _append(target: Node, items: list[Node]) -> None:
+    if type(target) is list:
+        target.extend(items)
+        return
+    call = _require_call(target, "appends to")
+    call.items = call.items or []
+    call.items.extend(items)
+
+
+def _set_pairs(target: Node, pairs: list[Pair]) -> None:
+    if type(target) is Dict:
+        target.pairs.extend(pairs)
+        return
+    call = _require_call(target, "sets keys of")
+    call.pairs = call.pairs or []
+    call.pairs.extend(pairs)
+
+
+def _append_one(machine: Machine) -> None:
+    item = machine.stack.pop()
+    _append(machine.stack[-1], [item])
+
+
+def _append_many(machine: Machine) -> None:
+    items = machine.pop_mark()
+    _append(machine.stack[-1], items)
+
+
+def _set_one(machine: Machine) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    _set_pairs(machine.stack[-1], [(key, value)])
+
+
+def _set_many(machine: Machine) -> None:
+    pairs = _pairs(machine.pop_mark())
+    _set_pairs(machine.stack[-1], pairs)
+
+
+def _add_many(machine: Machine) -> None:
+    items = machine.pop_mark()
+    target = machine.stack[-1]
+    if type(target) is not Set or target.frozen:
+        raise CorruptError(f"the pickle adds to a {type(target).__name__}")
+    target.items.extend(items)
+
+
+# Names, calls and persistent ids
+
+
+def _global(machine: Machine) -> None:
+    module = machine.line().decode("utf-8")
+    machine.stack.append(Global(module, machine.line().decode("utf-8")))
+
+
+def _stack_global(machine: Machine) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise CorruptError("the pickle names a global by something which is no string")
+    if "\n" in name or "\n" in module:
+        raise CorruptError("the pickle names a global of two lines")
+    machine.stack.append(Global(module, name))
+
+
+def _call(kind: CallKind) -> Action:
+    def push(machine: Machine) -> None:
+        arguments, function = machine.stack.pop(), machine.stack.pop()
+        if type(arguments) is not tuple:
+            raise CorruptError(f"the pickle calls with a {type(arguments).__name__} for arguments")
+        machine.stack.append(Call(function, arguments, kind))
+
+    return push
+
+
+def _newobj_ex(machine: Machine) -> None:
+    keywords, arguments, function = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
+    if type(arguments) is not tuple or type(keywords) is not Dict:
+        raise CorruptError("the pickle calls with arguments which are no tuple and dict")
+    machine.stack.append(Call(function, (arguments, keywords), "newobj_ex"))
+
+
+def _inst(machine: Machine) -> None:
+    _global(machine)
+    function = machine.stack.pop()
+    machine.stack.append(Call(function, tuple(machine.pop_mark()), "inst"))
+
+
+def _obj(machine: Machine) -> None:
+    function, *arguments = machine.pop_mark() or [ABSENT]
+    if function is ABSENT:
+        raise CorruptError("the pickle makes an object of no class")
+    machine.stack.append(Call(function, tuple(arguments), "obj"))
+
+
+def _build(machine: Machine) -> None:
+    state = machine.stack.pop()
+    _require_call(machine.stack[-1], "gives a state to").state = state
+
+
+def _text_persistent(machine: Machine) -> None:
+    machine.stack.append(Persistent(machine.line().decode("ascii")))
+
+
+def _persistent(machine: Machine) -> None:
+    machine.stack.append(Persistent(machine.stack.pop()))
+
+
+# Stack, memo and protocol
+
+
+def _mark(machine: Machine) -> None:
+    if len(machine.marks) >= _MAX_MARKS:
+        raise LimitError(f"the pickle nests deeper than {_MAX_MARKS:,} levels")
+    machine.marks.append(machine.stack)
+    machine.stack = []
+
+
+def _pop(machine: Machine) -> None:
+    if not machine.stack:
+        machine.pop_mark()
+        return
+    top = machine.stack.pop()
+    if type(top) is Call and machine.stack and top.arguments and top.arguments[0] is machine.stack[-1]:
+        raise UnsafeError("the pickle calls a function for what it does to an object")
+
+
+def _duplicate(machine: Machine) -> None:
+    machine.stack.append(machine.stack[-1])
+
+
+def _put(machine: Machine, index: int) -> None:
+    if index < 0:
+        raise CorruptError(f"the pickle remembers a value under {index}")
+    machine.memo[index] = machine.stack[-1]
+
+
+def _get(machine: Machine, index: int) -> None:
+    if index not in machine.memo:
+        raise CorruptError(f"the pickle takes value {index} of its memo, which holds none")
+    machine.stack.append(machine.memo[index])
+
+
+def _sized_memo(width: int, action: Callable[[Machine, int], None]) -> Action:
+    def run(machine: Machine) -> None:
+        action(machine, machine.size(width))
+
+    return run
+
+
+def _text_memo(action: Callable[[Machine, int], None]) -> Action:
+    def run(machine: Machine) -> None:
+        action(machine, int(machine.line()))
+
+    return run
+
+
+def _memoize(machine: Machine) -> None:
+    _put(machine, len(machine.memo))
+
+
+def _protocol(machine: Machine) -> None:
+    protocol = machine.size(1)
+    if protocol > _HIGHEST_PROTOCOL:
+        raise CorruptError(f"pickle protocol {protocol}: 0 to {_HIGHEST_PROTOCOL} are known")
+
+
+def _frame(machine: Machine) -> None:
+    nbytes = machine.size(8)
+    if nbytes > len(machine.data) - machine.position:
+        raise CorruptError(f"the pickle is cut: a frame of {nbytes} bytes, {len(machine.data) - machine.position} left")
+
+
+def _outside(what: str) -> Action:
+    def refuse(_machine: Machine) -> None:
+        raise UnsafeError(f"the pickle asks for {what}, which lies outside of the file")
+
+    return refuse
+
+
+_EXTENSION = _outside("an entry of the reader's extension registry")
+_BUFFER = _outside("an out-of-band buffer")
+
+ACTIONS: Final[Mapping[int, Action]] = MappingProxyType(
+    {
+        ord(code): action
+        for code, action in {
+            "(": _mark,
+            "0": _pop,
+            "1": lambda machine: machine.pop_mark() and None,
+            "2": _duplicate,
+            "p": _text_memo(_put),
+            "q": _sized_memo(1, _put),
+            "r": _sized_memo(4, _put),
+            "\x94": _memoize,
+            "g": _text_memo(_get),
+            "h": _sized_memo(1, _get),
+            "j": _sized_memo(4, _get),
+            "N": scalars.constant(None),
+            "\x88": scalars.constant(True),
+            "\x89": scalars.constant(False),
+            "I": scalars.text_int,
+            "L": scalars.text_long,
+            "F": scalars.text_float,
+            "J": scalars.binint,
+            "K": scalars.unsigned(1),
+            "M": scalars.unsigned(2),
+            "\x8a": scalars.long(1),
+            "\x8b": scalars.long(4),
+            "G": scalars.binfloat,
+            "S": scalars.text_string,
+            "T": scalars.sized(4, scalars.old_text),
+            "U": scalars.sized(1, scalars.old_text),
+            "V": scalars.text_unicode,
+            "X": scalars.sized(4, scalars.text),
+            "\x8c": scalars.sized(1, scalars.text),
+            "\x8d": scalars.sized(8, scalars.text),
+            "C": scalars.sized(1, bytes),
+            "B": scalars.sized(4, bytes),
+            "\x8e": scalars.sized(8, bytes),
+            "\x96": scalars.sized(8, bytearray),
+            "]": _empty(list),
+            "}": _empty(Dict),
+            "\x8f": _empty(Set),
+            ")": scalars.constant(()),
+            "\x85": _tuple_of(1),
+            "\x86": _tuple_of(2),
+            "\x87": _tuple_of(3),
+            "t": _marked(tuple),
+            "l": _marked(list),
+            "d": _marked(lambda items: Dict(_pairs(items))),
+            "\x91": _marked(lambda items: Set(items, frozen=True)),
+            "a": _append_one,
+            "e": _append_many,
+            "s": _set_one,
+            "u": _set_many,
+            "\x90": _add_many,
+            "c": _global,
+            "\x93": _stack_global,
+            "R": _call("reduce"),
+            "\x81": _call("newobj"),
+            "\x92": _newobj_ex,
+            "i": _inst,
+            "o": _obj,
+            "b": _build,
+            "P": _text_persistent,
+            "Q": _persistent,
+            "\x80": _protocol,
+            "\x95": _frame,
+            "\x82": _EXTENSION,
+            "\x83": _EXTENSION,
+            "\x84": _EXTENSION,
+            "\x97": _BUFFER,
+            "\x98": _BUFFER,
+        }.items()
+    }
+)
