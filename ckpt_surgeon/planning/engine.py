@@ -140,7 +140,7 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         ties |= _target_ties({*recipes, *ties}, ties, target)
         order = [key for key in target.entries if key in recipes or key in ties]
     outcome = _outcome(draft, settled, {key: settled.table.get(key) or settled.table[ties[key]] for key in order}, target, rules)
-    recipes = {key: recipes[key] for key in order if key in recipes}
+    recipes, ties = _in_order(order, recipes, ties)
     lost = lost_order(draft.source, recipes, target)
     header = Header(
         {key: recipes[ties.get(key, key)].spec for key in order},
@@ -164,6 +164,16 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         digest=rules.digest,
         keeps_optimizer=lost is None,
     )
+
+
+def _in_order(order: list[str], recipes: Mapping[str, Recipe], ties: Mapping[str, str]) -> tuple[dict[str, Recipe], dict[str, str]]:
+    """Recipes and ties in output order, where the first of tied names bears the recipe."""
+    first_of: dict[str, str] = {}
+    for key in order:
+        first_of.setdefault(ties.get(key, key), key)
+    named = {key: first_of[ties.get(key, key)] for key in order}
+    ordered = {key: recipes[ties.get(key, key)] for key, first in named.items() if key == first}
+    return ordered, {key: first for key, first in named.items() if key != first}
 
 
 def _target_ties(present: set[str], ties: Mapping[str, str], target: Header) -> dict[str, str]:

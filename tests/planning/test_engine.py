@@ -77,6 +77,14 @@ def test_a_target_key_tied_to_a_loaded_one_is_loaded():
     assert plan.outcome.missing_keys == ()
 
 
+def test_of_tied_names_the_first_in_the_target_bears_the_recipe():
+    target = header({"head.weight": "embed.weight"}, embed__weight=(4, 2), head__weight=(4, 2))
+    plan = planned([], header(head__weight=(4, 2)), target)
+    assert plan.ties == {"head.weight": "embed.weight"}
+    assert names(plan) == {"embed.weight": ["head.weight"]}
+    assert list(plan.header.entries) == ["embed.weight", "head.weight"]
+
+
 BAD_RULES = [
     ("matches nothing", [{"drop": "c.**"}], "matches nothing"),
     ("fewer than expected", [{"drop": "a.**", "expect": 2}], "expected 2 matches, found 1: a.weight"),
