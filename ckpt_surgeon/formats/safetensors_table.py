@@ -1,0 +1,159 @@
+"""A safetensors header: bytes -> the strictly checked table of tensors, and the other way round. Pure.
+
+Source: https://github.com/huggingface/safetensors, `safetensors/src/tensor.rs`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.strict_json import parse_json
+from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
+
+__all__ = ["LENGTH_BYTES", "MAX_HEADER_BYTES", "TAGS", "Place", "Table", "header_bytes", "parse_table"]
+
+LENGTH_BYTES = 8
+# The reference reader's limit: no honest header comes near it.
+MAX_HEADER_BYTES = 100_000_000
+# Sizes above this overflow the reference reader; so does a product of sizes which exceeds it.
+_MAX_SIZE = 2**63 - 1
+# torch allows 64 dims in places, numpy 64; a longer shape only serves to make products slow.
+_MAX_DIMS = 64
+_METADATA = "__metadata__"
+_FIELDS = {"dtype", "shape", "data_offsets"}
+_ALIGNMENT = 8
+# Two four-bit values to a byte: torch counts bytes, safetensors values.
+_PACKED_TAG, _PACKED = "F4", DTYPES["float4_e2m1fn_x2"]
+
+TAGS: Mapping[str, DType] = MappingProxyType(
+    {
+        "F64": DTYPES["float64"],
+        "F32": DTYPES["float32"],
+        "F16": DTYPES["float16"],
+        "BF16": DTYPES["bfloat16"],
+        "F8_E4M3": DTYPES["float8_e4m3fn"],
+        "F8_E4M3FNUZ": DTYPES["float8_e4m3fnuz"],
+        "F8_E5M2": DTYPES["float8_e5m2"],
+        "F8_E5M2FNUZ": DTYPES["float8_e5m2fnuz"],
+        "F8_E8M0": DTYPES["float8_e8m0fnu"],
+        _PACKED_TAG: _PACKED,
+        "C64": DTYPES["complex64"],
+        "I64": DTYPES["int64"],
+        "I32": DTYPES["int32"],
+        "I16": DTYPES["int16"],
+        "I8": DTYPES["int8"],
+        "U64": DTYPES["uint64"],
+        "U32": DTYPES["uint32"],
+        "U16": DTYPES["uint16"],
+        "U8": DTYPES["uint8"],
+        "BOOL": DTYPES["bool"],
+    }
+)
+_TAG_OF = {dtype: tag for tag, dtype in TAGS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tensor and where its bytes start, counted from the end of the header."""
+
+    spec: TensorSpec
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The tensors in the order of their bytes, and the text metadata."""
+
+    places: Mapping[str, Place]
+    metadata: Mapping[str, str]
+
+
+def parse_table(data: bytes, data_bytes: int) -> Table:
+    """The table in the JSON text `data`, whose tensors must fill `data_bytes` bytes without hole or overlap.
+
+    Raises CorruptError for whatever the reference reader refuses, and for duplicate keys, NaN and unknown fields.
+    """
+    if data[:1] != b"{":
+        raise CorruptError("the safetensors header does not start with '{'")
+    items = parse_json(data, "the safetensors header")
+    metadata = _metadata(items.pop(_METADATA, {}))
+    found = [(_begin_end(key, item), key, _spec(key, item)) for key, item in items.items()]
+    found.sort(key=lambda entry: entry[0])
+    position = 0
+    for (begin, end), key, spec in found:
+        if begin != position:
+            raise CorruptError(f"its bytes start at {begin}, those before it end at {position}: a hole or an overlap", where=key)
+        if end - begin != spec.nbytes:
+            raise CorruptError(f"{spec} takes {spec.nbytes} bytes, its offsets hold {end - begin}", where=key)
+        position = end
+    _check_end(position, data_bytes)
+    return Table({key: Place(spec, begin) for (begin, _), key, spec in found}, metadata)
+
+
+def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> bytes:
+    """Length, JSON and padding for tensors which follow one another in the order of `specs`; a multiple of 8 bytes."""
+    items: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
+    position = 0
+    for key, spec in specs.items():
+        items[key] = {"dtype": _TAG_OF[spec.dtype], "shape": _stored_shape(spec), "data_offsets": [position, position + spec.nbytes]}
+        position += spec.nbytes
+    text = json.dumps(items, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text
+
+
+def _metadata(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise CorruptError("__metadata__ is no table of text -> text")
+    return value
+
+
+def _begin_end(key: str, item: Any) -> tuple[int, int]:
+    """The offsets of one tensor, begin <= end, after the item's fields are found to be the right ones."""
+    if not isinstance(item, dict) or set(item) != _FIELDS:
+        raise CorruptError("the entry needs dtype, shape and data_offsets, and nothing else", where=key)
+    offsets = item["data_offsets"]
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise CorruptError("data_offsets are not [begin, end] with 0 <= begin <= end", where=key)
+    return offsets[0], offsets[1]
+
+
+def _spec(key: str, item: dict[str, Any]) -> TensorSpec:
+    shape, tag = item["shape"], item["dtype"]
+    if not _are_sizes(shape) or len(shape) > _MAX_DIMS:
+        raise CorruptError("the shape is no list of sizes >= 0", where=key)
+    if not isinstance(tag, str) or tag not in TAGS:
+        raise CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(TAGS)}", where=key)
+    if tag == _PACKED_TAG:
+        if not shape or shape[-1] % 2:
+            raise CorruptError(f"{tag} needs an even last dim, for two values share a byte; the shape is {shape}", where=key)
+        shape = [*shape[:-1], shape[-1] // 2]
+    spec = TensorSpec(tuple(shape), TAGS[tag])
+    if spec.nbytes > _MAX_SIZE:
+        raise CorruptError(f"{spec} takes more bytes than a file can hold", where=key)
+    return spec
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int and 0 <= size <= _MAX_SIZE for size in value)
+
+
+def _stored_shape(spec: TensorSpec) -> list[int]:
+    if spec.dtype == _PACKED:
+        return [*spec.shape[:-1], spec.shape[-1] * 2]
+    return list(spec.shape)
+
+
+def _check_end(position: int, data_bytes: int) -> None:
+    if data_bytes < position:
+        raise CorruptError(
+            f"the file ends {position - data_bytes} bytes early: its tensors take {position} bytes, {data_bytes} are there",
+            hint="the file is cut; download or copy it again",
+        )
+    if data_bytes > position:
+        raise CorruptError(f"{data_bytes - position} bytes follow the last tensor")

@@ -1,0 +1,65 @@
+"""JSON as files from strangers may hold it: no duplicate keys, no NaN, bounded depth; all else is CorruptError."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from ckpt_surgeon.errors import CorruptError
+
+__all__ = ["parse_json"]
+
+# Longest honest nesting: a safetensors header or an index has 4 levels, `_metadata` a few more.
+_MAX_DEPTH = 32
+
+
+def parse_json(data: bytes | str, what: str) -> Any:
+    """The value in `data`; CorruptError, which calls it `what`, for whatever a strict reader should not accept."""
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused)
+    except UnicodeDecodeError as error:
+        raise CorruptError(f"{what} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except RecursionError as error:
+        raise CorruptError(f"{what} is nested too deeply") from error
+    except ValueError as error:
+        raise CorruptError(f"{what} is no valid JSON: {error}") from error
+    _check(value, what, _MAX_DEPTH)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, unless a key stands twice in it."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} stands twice")
+    return value
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _check(value: Any, what: str, depth: int) -> None:
+    """CorruptError for too deep a nesting and for strings which UTF-8 cannot hold (lone surrogates)."""
+    if depth == 0:
+        raise CorruptError(f"{what} is nested more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, str):
+        _check_text(value, what)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key, what)
+            _check(item, what, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, what, depth - 1)
+
+
+def _check_text(text: str, what: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise CorruptError(f"{what} holds half a surrogate pair in {text!r}") from error
