@@ -1,0 +1,129 @@
+"""A header as a report: `inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.report.amounts import byte_text, count_text
+from ckpt_surgeon.report.entries import entry_document
+from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
+from ckpt_surgeon.spec import Header, TensorSpec
+
+__all__ = ["HeaderReport", "parameter_positions"]
+
+_COLUMNS = (
+    Column("#", "number"),
+    Column("param", "number"),
+    Column("key", "code"),
+    Column("shape"),
+    Column("dtype"),
+    Column("size", "number"),
+    Column("tied with", "code"),
+)
+
+
+@dataclass(frozen=True)
+class HeaderReport:
+    """What a checkpoint or a model holds. `shown`: the keys to list (None: all); positions are those in the whole."""
+
+    header: Header
+    name: str
+    shown: Collection[str] | None = None
+
+    def page(self) -> Page:
+        """What stands around the weights, the entries, the total."""
+        return Page.of(f"inspect {escape(self.name)}", self._facts(), self._around(), self._entries(), self._total())
+
+    def document(self) -> Document:
+        """The JSON document `header`."""
+        header, envelope = self.header, self.header.envelope
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "document": "header",
+            "name": self.name,
+            "format": header.format,
+            "tensors": len(header.tensors),
+            "elements": header.numel,
+            "nbytes": header.nbytes,
+            "entries": list(self._entry_documents()),
+            "metadata": dict(header.metadata),
+            "envelope": {
+                "path": envelope.path,
+                "tables": [{"path": table.path, "tensors": table.tensors, "nbytes": table.nbytes} for table in envelope.tables],
+                "contents": dict(envelope.contents),
+                "optimizers": list(envelope.optimizers),
+            },
+        }
+
+    def _keys(self) -> Iterator[tuple[int, str]]:
+        return ((i, key) for i, key in enumerate(self.header) if self.shown is None or key in self.shown)
+
+    def _entry_documents(self) -> Iterator[Document]:
+        header = self.header
+        positions = parameter_positions(header)
+        for i, key in self._keys():
+            entry = {"position": i, "key": key, **entry_document(header.entries[key])}
+            entry |= {"nbytes": header.tensors[key].nbytes} if key in header.tensors else {}
+            entry |= {"kind": header.kinds[key]} if key in header.kinds else {}
+            entry |= {"parameter": positions[key]} if key in positions else {}
+            yield entry | ({"tied_with": header.aliases[key]} if key in header.aliases else {})
+
+    def _facts(self) -> list[Block]:
+        envelope = self.header.envelope
+        facts = [f"format: {escape(self.header.format) or 'unknown'}"]
+        if envelope.path or len(envelope.tables) > 1:
+            facts.append(f"table: {escape(envelope.path) or '(the root)'}")
+        if envelope.optimizers:
+            facts.append(f"optimizer state: {', '.join(map(escape, envelope.optimizers))}")
+        return [Line(fact) for fact in facts]
+
+    def _around(self) -> list[Block]:
+        envelope = self.header.envelope
+        blocks: list[Block] = []
+        if len(envelope.tables) > 1:
+            tables = [(escape(table.path) or "(the root)", str(table.tensors), byte_text(table.nbytes)) for table in envelope.tables]
+            columns = (Column("PATH#...", "code"), Column("tensors", "number"), Column("size", "number"))
+            blocks += [Section("tables"), Table(columns, tuple(tables))]
+        pairs = [*envelope.contents.items(), *self.header.metadata.items()]
+        if pairs:
+            rows = tuple((escape(name), escape(text)) for name, text in pairs)
+            blocks += [Section("around the weights"), Table((Column("name", "code"), Column("is")), rows)]
+        return blocks
+
+    def _entries(self) -> list[Block]:
+        header = self.header
+        positions = parameter_positions(header)
+        rows = []
+        for i, key in self._keys():
+            tied = escape(header.aliases[key]) if key in header.aliases else ""
+            place = str(positions[key]) if key in positions else "-" if header.kinds else ""
+            rows.append((str(i), place, escape(key), *self._cells(key), tied))
+        return [Section("state_dict"), Table(_COLUMNS, tuple(rows)).trimmed()] if rows else [Line("no such key", "bad")]
+
+    def _cells(self, key: str) -> tuple[str, str, str]:
+        entry = self.header.entries[key]
+        if isinstance(entry, TensorSpec):
+            return f"[{', '.join(map(str, entry.shape))}]", entry.dtype.short, byte_text(entry.nbytes)
+        return escape(str(entry)), "opaque", ""
+
+    def _total(self) -> list[Block]:
+        header = self.header
+        text = f"{len(header.tensors)} tensors, {count_text(header.numel)} elements, {byte_text(header.nbytes)}"
+        shown = sum(1 for _ in self._keys())
+        text += f", {len(header.aliases)} tied" if header.aliases else ""
+        text += f", {len(header.opaque)} opaque" if header.opaque else ""
+        return [Section(f"total: {text}" + (f" ({shown} shown)" if shown < len(header) else ""))]
+
+
+def parameter_positions(header: Header) -> dict[str, int]:
+    """Each parameter's place in `model.parameters()`, where the header tells; tied ones share the place of the first."""
+    places: dict[str, int] = {}
+    count = 0
+    for key in header:
+        if header.kinds.get(key) != "parameter":
+            continue
+        places[key] = places.get(header.canonical(key), count)
+        count += places[key] == count
+    return places

@@ -1,0 +1,105 @@
+"""A plan as a report: what `remap --dry-run` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.planning.recipe import Plan, Recipe
+from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
+from ckpt_surgeon.report.entries import key_section, keys_in_short, notes_section, reasons_section, times_text
+from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
+from ckpt_surgeon.report.recipes import fold_recipes, recipe_document
+
+__all__ = ["PlanReport", "class_counts", "optimizer_document", "optimizer_lines"]
+
+_COLUMNS = (Column("target", "code"), Column("", "number"), Column("from", "code"), Column("by", "code"), Column("class"))
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What would be written, and from what. `detailed`: each key in its own row, those which stay as they are included."""
+
+    plan: Plan
+    detailed: bool = False
+
+    def page(self) -> Page:
+        """The numbers, the recipes which change something, what is left out, the optimizer, notes."""
+        plan = self.plan
+        return Page.of(
+            "plan",
+            self._verdict(),
+            self._recipes(),
+            self._missing(),
+            reasons_section("dropped", plan.dropped, detailed=self.detailed),
+            [Line(f"filled by torch itself: {keys_in_short(plan.filled)}", "note")] if plan.filled else [],
+            optimizer_lines(plan),
+            notes_section(plan.notes),
+        )
+
+    def document(self) -> Document:
+        """The JSON document `plan`."""
+        plan = self.plan
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "document": "plan",
+            "coverage": plan.outcome.coverage,
+            "coverage_keys": plan.outcome.coverage_keys,
+            "targets": {key: recipe_document(recipe, classification) for key, recipe, classification in self._members()},
+            "ties": dict(plan.ties),
+            "dropped": dict(plan.dropped),
+            "filled": list(plan.filled),
+            "optimizer": optimizer_document(plan),
+            "notes": list(plan.notes),
+            "digest": plan.digest,
+        }
+
+    def _members(self) -> list[tuple[str, Recipe | None, str]]:
+        """(key, recipe, class) of each target key, missing ones included, in the target's order."""
+        plan = self.plan
+        classes = plan.outcome.classes
+        order = plan.header.entries if plan.target is None else plan.target.entries
+        return [(key, plan.recipes.get(plan.ties.get(key, key)), classes[key]) for key in order if key in classes]
+
+    def _verdict(self) -> list[Block]:
+        plan = self.plan
+        size = f"{keys_text(len(plan.header))}, {byte_text(plan.header.nbytes)}"
+        if plan.target is None:
+            return [Line(f"plan: {size}", "good"), class_counts(plan.outcome.classes)]
+        covered = f"{share_text(plan.outcome.coverage)} of the target's elements"
+        return [Line(f"plan: {size}; {covered} come from the source", "good"), class_counts(plan.outcome.classes)]
+
+    def _recipes(self) -> list[Block]:
+        members = [member for member in self._members() if member[2] != "missing" and (self.detailed or member[2] != "exact")]
+        rows = [
+            (row.target, times_text(row.count), row.sources, row.ops, row.classification)
+            for row in fold_recipes(members, detailed=self.detailed)
+        ]
+        return [Section("recipes"), Table(_COLUMNS, tuple(rows)).trimmed()] if rows else []
+
+    def _missing(self) -> list[Block]:
+        target = self.plan.target
+        if target is None:
+            return []
+        entries = {key: target.entries[key] for key in self.plan.outcome.missing_keys}
+        return key_section("missing, as allowed", entries, "note", detailed=self.detailed)
+
+
+def class_counts(classes: dict[str, str]) -> Line:
+    """`exact 1, renamed 317, adapted 1, initialized 0, missing 2`."""
+    names = ("exact", "renamed", "adapted", "initialized", "missing")
+    found = list(classes.values())
+    return Line(", ".join(f"{name} {found.count(name)}" for name in names))
+
+
+def optimizer_document(plan: Plan) -> Document:
+    """Which optimizer states there are, and whether they stay."""
+    return {"states": list(plan.source.envelope.optimizers), "kept": plan.keeps_optimizer}
+
+
+def optimizer_lines(plan: Plan) -> list[Block]:
+    """The optimizer states by name: kept or dropped; nothing where there are none."""
+    states = ", ".join(map(escape, plan.source.envelope.optimizers))
+    if not states:
+        return []
+    return [Line(f"optimizer state {'kept' if plan.keeps_optimizer else 'dropped'}: {states}", "plain" if plan.keeps_optimizer else "note")]

@@ -1,0 +1,91 @@
+"""Recipes in reports: as JSON values, as words, and many of them folded into few rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_surgeon.keys.display import escape, fold
+from ckpt_surgeon.planning.recipe import Derived, Recipe, Source, sources_of
+from ckpt_surgeon.report.page import Document
+
+__all__ = ["RecipeRow", "fold_recipes", "ops_document", "ops_text", "recipe_document"]
+
+_DIGITS = re.compile("[0-9]+")
+_MOST_PARAMETERS = 60  # characters of an op's parameters in a table
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeRow:
+    """Recipes alike but for the numbers in their keys, in words: `count` targets, their sources, their ops."""
+
+    target: str
+    count: int
+    sources: str
+    ops: str
+    classification: str
+
+
+def recipe_document(recipe: Recipe | None, classification: str) -> Document:
+    """`{"sources": [...], "ops": [{"op": ..., ...}], "class": ...}`; without a recipe, both lists are empty."""
+    sources = [] if recipe is None else [source.key for source in sources_of(recipe) if not source.file]
+    return {"sources": sources, "ops": [] if recipe is None else ops_document(recipe), "class": classification}
+
+
+def ops_document(recipe: Recipe) -> list[Document]:
+    """The ops of a recipe in the order in which they run, each once; `output` says which of several outputs is taken."""
+    return [{"op": part.op.name, **part.op.parameters(), **_output(part)} for part in _derived(recipe)]
+
+
+def _derived(recipe: Recipe) -> Iterator[Derived]:
+    seen: set[int] = set()
+    parts = [recipe]
+    order: list[Derived] = []
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Source) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        order.append(part)
+        parts.extend(part.inputs)
+    return reversed(order)
+
+
+def _output(part: Derived) -> dict[str, Any]:
+    return {"output": part.output} if part.op.arity in ("1->n", "n->m") else {}
+
+
+def ops_text(recipe: Recipe) -> str:
+    """The ops in words: `split(dim=0, output 1), transpose(dims=[0, 1])`; empty for a source as it is."""
+    return ", ".join(f"{part.op.name}({_parameters(part)})" for part in _derived(recipe))
+
+
+def _parameters(part: Derived) -> str:
+    words = [f"{name}={value}" for name, value in part.op.parameters().items() if value is not None]
+    words += [f"output {output}" for output in _output(part).values()]
+    return escape(", ".join(words), limit=_MOST_PARAMETERS)
+
+
+def fold_recipes(recipes: Iterable[tuple[str, Recipe | None, str]], *, detailed: bool = False) -> list[RecipeRow]:
+    """(target key, recipe, class) -> rows. Recipes which differ in numbers only share a row, where that says the whole truth."""
+    groups: dict[tuple[object, ...], list[tuple[str, tuple[str, ...], str]]] = {}
+    for key, recipe, classification in recipes:
+        sources = () if recipe is None else tuple(source.key for source in sources_of(recipe) if not source.file)
+        ops = "" if recipe is None else ops_text(recipe)
+        masks = key if detailed else tuple(_DIGITS.sub("0", name) for name in (key, *sources))
+        groups.setdefault((masks, ops, classification), []).append((key, sources, ops))
+    return [row for (_, _, classification), members in groups.items() for row in _rows(members, str(classification))]
+
+
+def _rows(members: list[tuple[str, tuple[str, ...], str]], classification: str) -> Iterator[RecipeRow]:
+    """Rows of one group: targets and each column of sources are folded alike, or not at all."""
+    keys, columns, ops = [key for key, _, _ in members], list(zip(*(sources for _, sources, _ in members), strict=True)), members[0][2]
+    targets, folded_columns = fold(keys), [fold(column) for column in columns]
+    if any([count for _, count in column] != [count for _, count in targets] for column in folded_columns):
+        for key, sources, text in members:
+            yield RecipeRow(escape(key), 1, ", ".join(map(escape, sources)), text, classification)
+        return
+    for i, (key, count) in enumerate(targets):
+        yield RecipeRow(escape(key), count, ", ".join(escape(column[i][0]) for column in folded_columns), ops, classification)

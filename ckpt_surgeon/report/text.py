@@ -1,0 +1,38 @@
+"""A page as text for a terminal; the only room with ANSI colors."""
+
+from __future__ import annotations
+
+from ckpt_surgeon.report.page import Block, Line, Page, Section, Table, Tone
+
+__all__ = ["render_text"]
+
+_ALIGNMENTS = {"text": "left", "code": "left", "number": "right"}
+_COLORS: dict[Tone, str] = {"plain": "", "good": "\x1b[32m", "bad": "\x1b[31m", "note": "\x1b[2m"}
+_BOLD, _RESET = "\x1b[1m", "\x1b[0m"
+
+
+def render_text(page: Page, *, color: bool = False) -> str:
+    """The blocks of a page; its title is left out, since the command line above it says the same."""
+    return "".join(_block(block, color, is_first=i == 0) for i, block in enumerate(page.blocks))
+
+
+def _block(block: Block, color: bool, *, is_first: bool) -> str:
+    if isinstance(block, Line):
+        return _painted(block.text, block.tone, color) + "\n"
+    if isinstance(block, Section):
+        return ("" if is_first else "\n") + _painted(block.title, block.tone, color, bold=True) + "\n"
+    return _table(block)
+
+
+def _painted(text: str, tone: Tone, color: bool, *, bold: bool = False) -> str:
+    codes = (_BOLD if bold else "") + _COLORS[tone] if color else ""
+    return f"{codes}{text}{_RESET}" if codes else text
+
+
+def _table(table: Table) -> str:
+    from tabulate import tabulate
+
+    alignments = [_ALIGNMENTS[column.kind] for column in table.columns]
+    titles = [column.title for column in table.columns]
+    drawn = tabulate(table.rows, titles, tablefmt="simple", disable_numparse=True, colalign=alignments) if table.rows else ""
+    return "".join(f"  {line.rstrip()}\n" for line in drawn.splitlines())
