@@ -1,0 +1,1 @@
+"""How long the common jobs take, each in a process of its own: `make bench`."""
