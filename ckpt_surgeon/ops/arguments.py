@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.spec import DTYPES
 
-__all__ = ["assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts", "tuple_or"]
+__all__ = ["MAX_INTEGER", "assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts"]
 
-Value = TypeVar("Value")
-_MAX_INTEGER = 2**63 - 1  # sizes and dims are int64 in every format here
+MAX_INTEGER = 2**63 - 1  # sizes, dims and byte counts are int64 in every format here
 
 
 def assign(op: object, **values: Any) -> None:
@@ -25,7 +24,7 @@ def integer(value: object, what: str) -> int:
     """An int64; a bool is none. RulesError otherwise; `what` names op and parameter (`split: dim`)."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise RulesError(f"{what} is {value!r}; a whole number is wanted")
-    if not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise RulesError(f"{what} is {value}, which no tensor's size or dim can be")
     return value
 
@@ -86,21 +85,9 @@ def dtype_name(value: object, what: str) -> str:
     raise RulesError(f"{what} is {value!r}, which is no dtype", hint=f"Known: {', '.join(DTYPES)}.")
 
 
-def tuple_or(value: Value | list[Any], *kinds: type) -> Value | tuple[Any, ...]:
-    """A list as a tuple; anything else as it is."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def parameters_of(op: Any) -> dict[str, Any]:
-    """The fields which differ from their defaults, as plain JSON values.
-
-    Defaults are left out so that a new field leaves the digests of existing rules as they are.
-    """
-    return {item.name: _plain(getattr(op, item.name)) for item in fields(op) if getattr(op, item.name) != _default(item)}
-
-
-def _default(item: Any) -> Any:
-    return item.default_factory() if item.default_factory is not MISSING else item.default
+    """The fields as plain JSON values. What is None is left out, so that a new optional field leaves old digests as they are."""
+    return {item.name: _plain(getattr(op, item.name)) for item in fields(op) if getattr(op, item.name) is not None}
 
 
 def _plain(value: Any) -> Any:

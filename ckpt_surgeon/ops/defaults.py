@@ -18,7 +18,7 @@ class NameDefaults(NameOp, Protocol):
     needs_target: ClassVar[bool] = False
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters as plain JSON values, without those at their defaults."""
+        """The parameters as plain JSON values, but for those which are None."""
         return parameters_of(self)
 
 
@@ -49,5 +49,5 @@ class TensorDefaults(TensorOp, Protocol):
         return None
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters as plain JSON values, without those at their defaults."""
+        """The parameters as plain JSON values, but for those which are None."""
         return parameters_of(self)

@@ -39,9 +39,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A key leaves the table."""
+    """A key leaves the table. `is_rest`: it was not matched; `keep` matched others and leaves no place for it."""
 
     source: str
+    is_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

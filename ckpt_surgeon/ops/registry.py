@@ -14,9 +14,10 @@ from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import NameOp, TensorOp
 from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
 from ckpt_surgeon.ops.replacing import Replace
+from ckpt_surgeon.ops.reshaping import Fit, Reshape
 from ckpt_surgeon.ops.selecting import DropKeys, KeepKeys
-from ckpt_surgeon.ops.shapes import Fit, Reshape, Squeeze, Unsqueeze
 from ckpt_surgeon.ops.splitting import Concat, Split
+from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
 from ckpt_surgeon.ops.stacking import Stack, Unstack
 from ckpt_surgeon.ops.substituting import Sub
 

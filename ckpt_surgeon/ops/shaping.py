@@ -1,0 +1,75 @@
+"""Arithmetic on shapes which the ops share: dims within a rank, inputs which must agree, runs of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.ops.arguments import MAX_INTEGER
+from ckpt_surgeon.ops.protocol import Run
+from ckpt_surgeon.spec import DType, TensorSpec
+
+__all__ = ["bounded", "dim_within", "dims_within", "is_outermost", "merged", "one_input", "plain_shape", "squeezed"]
+
+
+def one_input(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
+    """The only input."""
+    if len(specs) != 1:
+        raise RulesError(f"{name}: {len(specs)} inputs; it takes one tensor")
+    return specs[0]
+
+
+def dim_within(dim: int, rank: int, name: str, of: object) -> int:
+    """A dim counted from the front; negative ones count from the end. `of` is what has this rank, for the message."""
+    if -rank <= dim < rank:
+        return dim % rank
+    fits = f"{-rank}..{rank - 1}" if rank else "none, it has no dims"
+    raise RulesError(f"{name}: dim {dim} of {of} is out of range", hint=f"Dims which fit: {fits}.")
+
+
+def dims_within(dims: Iterable[int], rank: int, name: str, of: object) -> tuple[int, ...]:
+    """Distinct dims counted from the front, in the order given."""
+    found = tuple(dim_within(dim, rank, name, of) for dim in dims)
+    if len(set(found)) < len(found):
+        raise RulesError(f"{name}: dims {list(found)} of {of} name one dim twice")
+    return found
+
+
+def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without its 1s."""
+    return tuple(size for size in shape if size != 1)
+
+
+def is_outermost(shape: Sequence[int], dim: int) -> bool:
+    """Whether no dim larger than 1 stands before `dim`: then a cut along it is a cut of the bytes."""
+    return prod(shape[:dim]) == 1
+
+
+def plain_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    """A shape without negative sizes."""
+    wrong = [size for size in shape if size < 0]
+    if wrong:
+        raise RulesError(f"{name}: size {wrong[0]} in {list(shape)}; sizes are 0 or more")
+    return tuple(shape)
+
+
+def bounded(shape: Sequence[int], dtype: DType, name: str) -> TensorSpec:
+    """A spec whose sizes come from a rule: its bytes must be countable in an int64."""
+    if prod(shape) * dtype.itemsize > MAX_INTEGER:
+        raise RulesError(f"{name}: {dtype}{list(shape)} has more bytes than any file can hold")
+    return TensorSpec(tuple(shape), dtype)
+
+
+def merged(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Runs in order, without empty ones, and with those joined which follow each other in one input."""
+    found: list[Run] = []
+    for run in runs:
+        last = found[-1] if found else None
+        if run.nbytes == 0:
+            continue
+        if last is not None and last.input == run.input and last.offset + last.nbytes == run.offset:
+            found[-1] = Run(last.input, last.offset, last.nbytes + run.nbytes)
+        else:
+            found.append(run)
+    return tuple(found)
