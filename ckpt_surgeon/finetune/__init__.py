@@ -1,0 +1,8 @@
+"""An Outcome, or names, turned into freezing, parameter groups and new heads."""
+
+from ckpt_surgeon.finetune.freezing import freeze, unfreeze
+from ckpt_surgeon.finetune.groups import param_groups
+from ckpt_surgeon.finetune.heads import replace_head
+from ckpt_surgeon.finetune.section import apply
+
+__all__ = ["apply", "freeze", "param_groups", "replace_head", "unfreeze"]
