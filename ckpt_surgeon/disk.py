@@ -19,6 +19,7 @@ __all__ = [
     "InputFile",
     "OutputFile",
     "System",
+    "TEMPORARY_SUFFIX",
     "disk_error",
     "is_same_file",
     "pieces",
@@ -26,6 +27,9 @@ __all__ = [
     "sync_folder",
     "system",
 ]
+
+# What an output is called until it is complete; no reader takes such a name for a checkpoint.
+TEMPORARY_SUFFIX = ".ckpt-surgeon-tmp"
 
 # Larger buffers fall out of the cache between the read and the write and cost several times the CPU.
 _COPY_BYTES = 256 * 1024

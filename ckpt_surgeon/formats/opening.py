@@ -1,0 +1,94 @@
+"""open_checkpoint: a file, a folder or an index file -> an open Reader, by content."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+
+from ckpt_surgeon import disk
+from ckpt_surgeon.disk import TEMPORARY_SUFFIX, InputFile
+from ckpt_surgeon.errors import CorruptError, DiskError
+from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.formats.registry import open_file, sniff
+
+__all__ = ["open_checkpoint"]
+
+_INDEX_SUFFIX = ".index.json"
+# The names which the field's tools look for first, in this order.
+_PREFERRED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors", "pytorch_model.bin")
+# A folder with more files is no checkpoint's, and each would have to be opened.
+_MAX_FILES = 10_000
+_LISTED = 8
+
+
+def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = False) -> Reader:
+    """Open a checkpoint file, an index file, or a folder which holds one checkpoint.
+
+    table: the dotted path of a table in the envelope. unfinished: also open a file which is not published yet.
+    Raises DiskError when there is none, CorruptError (naming what it is) when it is none, and the readers' own errors.
+    """
+    if not unfinished and TEMPORARY_SUFFIX in os.path.abspath(path):
+        _refuse_unfinished(path)
+    mode = _mode(path)
+    return open_file(_checkpoint_in(path) if stat.S_ISDIR(mode) else path, table)
+
+
+def _refuse_unfinished(path: str) -> None:
+    if any(part.endswith(TEMPORARY_SUFFIX) for part in os.path.abspath(path).split(os.sep)):
+        raise CorruptError("this is the unfinished output of a run which was cut short", where=path, hint="run it again; it may be deleted")
+
+
+def _mode(path: str) -> int:
+    try:
+        return disk.system.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise DiskError("no such file or folder", where=path, hint=_neighbor(path)) from error
+    except OSError as error:
+        raise disk.disk_error(error, path) from error
+    except ValueError as error:  # a NUL in the path
+        raise DiskError(str(error), where=repr(path)) from error
+
+
+def _neighbor(path: str) -> str:
+    """A hint which names the file most like a missing one, or an empty string."""
+    folder, name = os.path.split(path)
+    try:
+        near = difflib.get_close_matches(name, disk.system.listdir(folder or ".")[:_MAX_FILES], 1)
+    except OSError:
+        return f"there is no folder {folder}"
+    return f"did you mean {os.path.join(folder, near[0])}?" if near else ""
+
+
+def _checkpoint_in(folder: str) -> str:
+    """The path of the one checkpoint in a folder: its index, the file of a well-known name, or the only one there is."""
+    try:
+        names = [name for name in disk.system.listdir(folder) if not name.endswith(TEMPORARY_SUFFIX)]
+    except OSError as error:
+        raise disk.disk_error(error, folder) from error
+    if ".metadata" in names and any(name.endswith(".distcp") for name in names):
+        hint = "convert it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
+        raise CorruptError("this is the folder of a distributed checkpoint, which cannot be read yet", where=folder, hint=hint)
+    preferred = [name for name in _PREFERRED if name in names]
+    found = preferred[:1] or [name for name in names if name.endswith(_INDEX_SUFFIX)] or _checkpoints(folder, names)
+    if not found:
+        raise CorruptError("no file in this folder is a checkpoint", where=folder)
+    if len(found) > 1:
+        listed = ", ".join(found[:_LISTED]) + (" ..." if len(found) > _LISTED else "")
+        raise CorruptError(f"the folder holds {len(found)} checkpoints and no index: {listed}", where=folder, hint="give one of them")
+    return os.path.join(folder, found[0])
+
+
+def _checkpoints(folder: str, names: list[str]) -> list[str]:
+    """The files which are checkpoints by their content; JSON (`config.json`) is none."""
+    if len(names) > _MAX_FILES:
+        raise CorruptError(f"the folder holds {len(names)} files and no index", where=folder, hint="give the checkpoint file itself")
+    return [name for name in names if _is_checkpoint(os.path.join(folder, name))]
+
+
+def _is_checkpoint(path: str) -> bool:
+    try:
+        with InputFile(path) as file:
+            return sniff(file) != "sharded"
+    except (CorruptError, DiskError):
+        return False

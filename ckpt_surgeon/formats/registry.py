@@ -1,0 +1,117 @@
+"""FORMATS: the layouts on disk, by name. A new one is a file in this folder and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ckpt_surgeon.disk import InputFile
+from ckpt_surgeon.errors import CorruptError, SurgeryError
+from ckpt_surgeon.formats.protocol import Keep, Reader, Writer
+from ckpt_surgeon.formats.sniffing import HEAD_BYTES, is_index, is_safetensors, is_torch_legacy, is_torch_zip, refuse
+from ckpt_surgeon.spec import Header
+
+__all__ = ["DEFAULT_SHARD_SIZE", "FORMATS", "Format", "open_file", "sniff"]
+
+# What the field's other tools use: a shard fits into memory and on a download's patience.
+DEFAULT_SHARD_SIZE = 5 * 1000**3
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A layout on disk.
+
+    matches: whether a file which starts with these bytes is of it. reader: from the open file (which the reader takes over once
+    it is made) and the table picked in the envelope. writer: None where it is only read.
+    """
+
+    matches: Callable[[bytes], bool]
+    reader: Callable[[InputFile, str | None], Reader]
+    writer: Callable[[str, Header, Keep, int | None], Writer] | None = None
+
+
+def _read_safetensors(file: InputFile, table: str | None) -> Reader:
+    from ckpt_surgeon.formats.safetensors_reader import SafetensorsReader
+
+    _refuse_table(file, table)
+    return SafetensorsReader(file)
+
+
+def _read_torch(file: InputFile, table: str | None) -> Reader:
+    from ckpt_surgeon.formats.torch_reader import TorchReader
+
+    return TorchReader(file, table)
+
+
+def _read_torch_legacy(file: InputFile, table: str | None) -> Reader:
+    from ckpt_surgeon.formats.torch_legacy import TorchLegacyReader
+
+    return TorchLegacyReader(file, table)
+
+
+def _read_sharded(file: InputFile, table: str | None) -> Reader:
+    from ckpt_surgeon.formats.sharded_reader import ShardedReader
+
+    _refuse_table(file, table)
+    return ShardedReader(file, _open_shard)
+
+
+def _write_safetensors(path: str, header: Header, _keep: Keep, _max_shard_size: int | None) -> Writer:
+    from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter
+
+    return SafetensorsWriter(path, header)
+
+
+def _write_torch(path: str, header: Header, keep: Keep, _max_shard_size: int | None) -> Writer:
+    from ckpt_surgeon.formats.torch_writer import TorchWriter
+
+    return TorchWriter(path, header, keep)
+
+
+def _write_sharded(path: str, header: Header, _keep: Keep, max_shard_size: int | None) -> Writer:
+    from ckpt_surgeon.formats.sharded_writer import ShardedWriter
+
+    return ShardedWriter(path, header, DEFAULT_SHARD_SIZE if max_shard_size is None else max_shard_size)
+
+
+def _open_shard(path: str) -> Reader:
+    with InputFile(path) as file:
+        if sniff(file) == "sharded":
+            raise CorruptError("a shard cannot be an index itself", where=path)
+    return open_file(path, None)
+
+
+def _refuse_table(file: InputFile, table: str | None) -> None:
+    if table is not None:
+        raise SurgeryError(f"there is no table {table!r}: this format holds one table of tensors", where=file.path, hint="leave out the #")
+
+
+# In the order in which they are tried.
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "safetensors": Format(is_safetensors, _read_safetensors, _write_safetensors),
+        "torch": Format(is_torch_zip, _read_torch, _write_torch),
+        "torch-legacy": Format(is_torch_legacy, _read_torch_legacy),
+        "sharded": Format(is_index, _read_sharded, _write_sharded),
+    }
+)
+
+
+def sniff(file: InputFile) -> str:
+    """The name in FORMATS, by content; CorruptError which names what the file is instead, and what to do."""
+    head = file.read(0, min(file.nbytes, HEAD_BYTES))
+    name = next((name for name, form in FORMATS.items() if form.matches(head)), None)
+    if name is None:
+        refuse(file, head)
+    return name
+
+
+def open_file(path: str, table: str | None) -> Reader:
+    """The reader of one file, by its content. Raises as `sniff` and the readers do."""
+    file = InputFile(path)
+    try:
+        return FORMATS[sniff(file)].reader(file, table)
+    except BaseException:
+        file.close()
+        raise
