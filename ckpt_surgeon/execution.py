@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ckpt_surgeon.comparison import Outcome
-from ckpt_surgeon.errors import CoverageError, DiskError, ModelError, Problem, SurgeryError
+from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning import Plan, Source, sources_of
+from ckpt_surgeon.planning import Plan, Source
 from ckpt_surgeon.publishing import publish_file, publish_folder
-from ckpt_surgeon.sources import Progress, is_factory, open_source, split_table
+from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
 
-__all__ = ["open_readers", "write"]
+__all__ = ["write"]
 
 
 def write(
@@ -55,45 +53,6 @@ def write(
             output.fill(temporary, plan, Evaluator(readers), progress)
             output.read_back(temporary)
     return plan.outcome
-
-
-@contextmanager
-def open_readers(plan: Plan) -> Iterator[dict[str, Reader]]:
-    """The open readers which a plan's sources name: the source itself (empty), and the model's own initialization.
-
-    Raises DiskError when the source is no longer what the plan was made from.
-    """
-    if plan.given_source is None:
-        raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
-    with ExitStack() as stack:
-        reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
-        if reader.header.entries != plan.source.entries:
-            raise DiskError("the source has changed since the plan was made", hint="run it again")
-        readers = {"": reader}
-        for file, keys in _initialized(plan).items():
-            readers[file] = stack.enter_context(_initial(plan, file, keys))
-        yield readers
-
-
-def _initialized(plan: Plan) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for recipe in plan.recipes.values():
-        for source in sources_of(recipe):
-            if source.file:
-                found.setdefault(source.file, []).append(source.key)
-    return found
-
-
-def _initial(plan: Plan, file: str, keys: list[str]) -> Reader:
-    from ckpt_surgeon.model import initial_tensors
-
-    model = plan.given_target
-    is_path = isinstance(model, str | os.PathLike)
-    if model is None or isinstance(model, Header | Mapping) or (is_path and not is_factory(os.fspath(model))):
-        raise ModelError(
-            "`init: {value: model}` needs a target which is a model: a module or `pkg.module:factory`", hint="or say value: zeros"
-        )
-    return initial_tensors(os.fspath(model) if is_path else model, int(file.partition(":")[2]), keys, arguments=plan.arguments)
 
 
 def _without_envelope(plan: Plan, bare: bool) -> Header:

@@ -1,14 +1,18 @@
-"""Whatever a user may hand in (a path, a URL, a state_dict, a module, a factory, a Header) -> an open Reader."""
+"""Whatever a user may hand in: a path, a URL, a state_dict, a module, a factory, a Header -> an open Reader; rules -> Rules."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from ckpt_surgeon.errors import DiskError, ModelError
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.planning import Plan, sources_of
+from ckpt_surgeon.planning.engine import NO_RULES
+from ckpt_surgeon.rules.rule import Allow, Rules
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
     from ckpt_surgeon.disk import FileRange
 
-__all__ = ["Progress", "header_of", "is_factory", "open_source", "split_table"]
+__all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "open_source", "rules_of", "split_table"]
 
 Progress = Callable[[int, int | None], None]
 
@@ -102,3 +106,60 @@ def _open_name(name: str, arguments: Mapping[str, Any], progress: Progress | Non
     elif not os.path.lexists(path):
         raise DiskError("no such file or folder", where=path, hint="a model is written `pkg.module:factory`")
     return open_checkpoint(path, table)
+
+
+@contextmanager
+def open_readers(plan: Plan) -> Iterator[dict[str, Reader]]:
+    """The open readers which a plan's sources name: the source itself (empty), and the model's own initialization.
+
+    Raises DiskError when the source is no longer what the plan was made from.
+    """
+    if plan.given_source is None:
+        raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
+        if reader.header.entries != plan.source.entries:
+            raise DiskError("the source has changed since the plan was made", hint="run it again")
+        readers = {"": reader}
+        for file, keys in _initialized(plan).items():
+            readers[file] = stack.enter_context(_initial(plan, file, keys))
+        yield readers
+
+
+def _initialized(plan: Plan) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for recipe in plan.recipes.values():
+        for source in sources_of(recipe):
+            if source.file:
+                found.setdefault(source.file, []).append(source.key)
+    return found
+
+
+def _initial(plan: Plan, file: str, keys: list[str]) -> Reader:
+    from ckpt_surgeon.model import initial_tensors
+
+    model = plan.given_target
+    is_path = isinstance(model, str | os.PathLike)
+    if model is None or isinstance(model, Header | Mapping) or (is_path and not is_factory(os.fspath(model))):
+        raise ModelError(
+            "`init: {value: model}` needs a target which is a model: a module or `pkg.module:factory`", hint="or say value: zeros"
+        )
+    return initial_tensors(os.fspath(model) if is_path else model, int(file.partition(":")[2]), keys, arguments=plan.arguments)
+
+
+def rules_of(given: Any) -> Rules:
+    """Rules from a path, a document, a list of rules, Rules, or None. yaml and pydantic are imported only to read them."""
+    if given is None:
+        return NO_RULES
+    if isinstance(given, Rules):
+        return given
+    from ckpt_surgeon.rules.reader import as_rules
+
+    return as_rules(given)
+
+
+def allowing(missing: Iterable[str] = (), unexpected: Iterable[str] = ()) -> Allow:
+    """What a call allows beside its rules. Raises RulesError for a bad pattern."""
+    from ckpt_surgeon.keys.pattern import Pattern
+
+    return Allow(missing=tuple(map(Pattern.parse, missing)), unexpected=tuple(map(Pattern.parse, unexpected)))

@@ -8,12 +8,10 @@ from typing import Any
 
 from ckpt_surgeon.comparison import Diff, compare
 from ckpt_surgeon.planning import Plan, make_plan, rewrite
-from ckpt_surgeon.planning.engine import NO_RULES
-from ckpt_surgeon.rules.rule import Allow, Rules
-from ckpt_surgeon.sources import Progress, header_of, open_source
+from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, rules_of
 from ckpt_surgeon.spec import Header
 
-__all__ = ["allowing", "diff", "inspect", "plan", "rules_of"]
+__all__ = ["diff", "inspect", "plan"]
 
 
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
@@ -75,21 +73,3 @@ def plan(
     )
     given = None if isinstance(source, Header) else source
     return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))
-
-
-def rules_of(given: Any) -> Rules:
-    """Rules from a path, a document, a list of rules, Rules, or None. yaml and pydantic are imported only to read them."""
-    if given is None:
-        return NO_RULES
-    if isinstance(given, Rules):
-        return given
-    from ckpt_surgeon.rules.reader import as_rules
-
-    return as_rules(given)
-
-
-def allowing(missing: Iterable[str] = (), unexpected: Iterable[str] = ()) -> Allow:
-    """What a call allows beside its rules. Raises RulesError for a bad pattern."""
-    from ckpt_surgeon.keys.pattern import Pattern
-
-    return Allow(missing=tuple(map(Pattern.parse, missing)), unexpected=tuple(map(Pattern.parse, unexpected)))
