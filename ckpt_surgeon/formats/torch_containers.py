@@ -1,0 +1,108 @@
+"""Nodes as the containers which a checkpoint is built of: mappings, objects with attributes, modules, optimizers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Node, Pair, Set, lookup
+from ckpt_surgeon.formats.pickle_words import class_of
+
+__all__ = ["Child", "children_of", "is_module", "is_optimizer", "key_text", "pairs_of", "set_items", "state_pairs"]
+
+_MODULE_PARTS: Final = ("_parameters", "_buffers", "_modules")
+_OPTIMIZER_PARTS: Final = ("state", "param_groups")
+_SETS: Final = ("__builtin__.set", "builtins.set", "__builtin__.frozenset", "builtins.frozenset")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An element of a container: its name there (a key, an index, an attribute) and the node which holds it."""
+
+    name: str
+    node: Node
+    holder: Node
+
+
+def key_text(key: Node) -> str | None:
+    """A mapping's key as a string (bytes, from Python 2, as Latin-1); None for any other key."""
+    if isinstance(key, str):
+        return str(key)
+    return key.decode("latin-1") if isinstance(key, bytes) else None
+
+
+def pairs_of(node: Node) -> list[Pair] | None:
+    """The pairs of a dict, or of an object which is filled like one; None for what is no mapping.
+
+    An OrderedDict of Python 2 has its pairs as its argument: `OrderedDict([[key, value], ...])`.
+    """
+    if type(node) is Dict:
+        return node.pairs
+    if type(node) is not Call:
+        return None
+    if class_of(node) != "collections.OrderedDict":
+        return node.pairs
+    listed = node.arguments[0] if len(node.arguments) == 1 and type(node.arguments[0]) is list else []
+    if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in listed):
+        return None
+    return [*((pair[0], pair[1]) for pair in listed), *(node.pairs or ())]
+
+
+def state_pairs(node: Node) -> list[Pair]:
+    """The attributes of an object, as far as its state is a dict (or a dict and slots)."""
+    state = node.state if type(node) is Call else ABSENT
+    if type(state) is tuple and len(state) == 2:
+        return [pair for part in state if type(part) is Dict for pair in part.pairs]
+    return state.pairs if type(state) is Dict else []
+
+
+def children_of(node: Node) -> list[Child]:
+    """The containers and objects right inside a container or object, in file order; numbers and texts are left out."""
+    return [Child(name, child, holder) for name, child, holder in _elements(node) if name is not None and type(child) in _INNER]
+
+
+def _elements(node: Node) -> Iterator[tuple[str | None, Node, Node]]:
+    """Name, value and holder of all elements or attributes."""
+    pairs = pairs_of(node)
+    if pairs is not None:
+        yield from ((_name(key), value, node) for key, value in pairs)
+        return
+    items = node if isinstance(node, list | tuple) else node.items if type(node) is Call else None
+    if items:
+        yield from ((str(index), item, node) for index, item in enumerate(items))
+    if type(node) is Call:
+        states = node.state if type(node.state) is tuple else (node.state,)
+        yield from ((_name(key), value, state) for state in states if type(state) is Dict for key, value in state.pairs)
+
+
+_INNER: Final = frozenset({Call, Dict, list, tuple})
+
+
+def _name(key: Node) -> str | None:
+    return str(key) if type(key) is int else key_text(key)
+
+
+def is_module(node: Node) -> bool:
+    """Whether it is a pickled nn.Module: an object whose state holds parameters, buffers and modules."""
+    pairs = state_pairs(node)
+    return bool(pairs) and all(pairs_of(lookup(pairs, part)) is not None for part in _MODULE_PARTS)
+
+
+def is_optimizer(node: Node) -> bool:
+    """Whether it is the state of an optimizer (exactly `state` and `param_groups`), a pickled optimizer, or a list of them."""
+    if isinstance(node, list | tuple):
+        return bool(node) and all(not isinstance(child, list | tuple) and is_optimizer(child) for child in node)
+    pairs = pairs_of(node)
+    if pairs is not None:
+        return len(pairs) == len(_OPTIMIZER_PARTS) and all(lookup(pairs, part) is not ABSENT for part in _OPTIMIZER_PARTS)
+    pairs = state_pairs(node)
+    return all(lookup(pairs, part) is not ABSENT for part in (*_OPTIMIZER_PARTS, "defaults"))
+
+
+def set_items(node: Node) -> list[Node]:
+    """The items of a set, in whichever way its protocol wrote it; none for anything else."""
+    if type(node) is Set:
+        return node.items
+    is_called = type(node) is Call and class_of(node) in _SETS and len(node.arguments) == 1
+    return node.arguments[0] if is_called and type(node.arguments[0]) is list else []

@@ -1,0 +1,166 @@
+"""The envelope around the weights: which tables of tensors a torch file holds, which one is meant, what stands beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Final
+
+from ckpt_surgeon.errors import CorruptError, RulesError
+from ckpt_surgeon.formats.pickle_nodes import Node
+from ckpt_surgeon.formats.pickle_words import words
+from ckpt_surgeon.formats.torch_containers import Child, children_of, is_module, is_optimizer, key_text, pairs_of, state_pairs
+from ckpt_surgeon.formats.torch_table import Table, TensorOf, table_of
+from ckpt_surgeon.formats.torch_tensors import TensorNode
+from ckpt_surgeon.spec import Envelope
+
+__all__ = ["Contents", "choose_table", "envelope_of", "find_tables"]
+
+# A table under one of these names makes what holds it an envelope, whatever tensors (a mean, a random state) stand beside it.
+_MAIN_NAMES: Final = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "module", "params", "weights")
+_AVERAGE_NAMES: Final = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "module_ema", "params_ema")
+_KNOWN_NAMES: Final = frozenset((*_MAIN_NAMES, *_AVERAGE_NAMES))
+# Envelopes are a few levels deep; the search stops here, and Python's own limit on calls is far.
+_MAX_DEPTH: Final = 64
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the search found: the tables, and the optimizers with their places."""
+
+    tables: list[Table] = field(default_factory=list)
+    optimizers: dict[str, Child] = field(default_factory=dict)
+
+
+def find_tables(root: Node, tensor_of: TensorOf) -> Contents:
+    """All tables and optimizers of the graph, in file order; a shared one once, at its first place.
+
+    A table is a pickled nn.Module, or a mapping from strings with more tensors than other values, unless it holds
+    a table of a well-known name (`state_dict`), or tables with at least as many tensors: then it is an envelope.
+    """
+    search = _Search(tensor_of)
+    search.contents.tables = search.tables_in(Child("", root, None), "", 0)
+    return search.contents
+
+
+class _Search:
+    """One walk over the graph; each container is entered once."""
+
+    def __init__(self, tensor_of: TensorOf) -> None:
+        self.contents = Contents()
+        self._tensor_of = tensor_of
+        self._seen: set[int] = set()
+
+    def tables_in(self, child: Child, path: str, depth: int) -> list[Table]:
+        node = child.node
+        if id(node) in self._seen or depth > _MAX_DEPTH or self._tensor_of(node) is not None:
+            return []
+        self._seen.add(id(node))
+        if is_module(node):
+            return [table_of(node, path, self._tensor_of)]
+        if is_optimizer(node):
+            self.contents.optimizers[path] = child
+            return []
+        inner = [
+            table
+            for entry in children_of(node)
+            for table in self.tables_in(entry, f"{path}.{entry.name}" if path else entry.name, depth + 1)
+        ]
+        return [table_of(node, path, self._tensor_of)] if self._is_table(node, path, inner) else inner
+
+    def _is_table(self, node: Node, path: str, inner: list[Table]) -> bool:
+        pairs = pairs_of(node) or ()
+        names = [key_text(key) for key, _ in pairs]
+        if None in names:
+            return False
+        tensors = sum(self._tensor_of(value) is not None for _, value in pairs)
+        extra = sum(name is not None and name.rpartition(".")[2] == "_extra_state" for name in names)
+        start = len(path) + 1 if path else 0
+        if any(table.path[start:] in _KNOWN_NAMES for table in inner):
+            return False
+        return tensors > len(names) - tensors - extra and tensors > sum(table.summary.tensors for table in inner)
+
+
+def choose_table(root: Node, contents: Contents, path: str | None, tensor_of: TensorOf) -> Table:
+    """The table at `path`, or the only one there is.
+
+    Raises RulesError when there are several and none is named, or when the name is none; CorruptError when there is no table.
+    """
+    if path is None:
+        return _only_table(root, contents, tensor_of)
+    found = next((table for table in contents.tables if table.path == path), None)
+    if found is not None:
+        return found
+    for node in _nodes_at(root, path):
+        table = table_of(node, path, tensor_of) if is_module(node) or pairs_of(node) is not None else None
+        if table is not None and table.summary.tensors:
+            return table
+    raise RulesError(f"no table of tensors at #{path}: the file holds {_listed(contents.tables)}")
+
+
+def _only_table(root: Node, contents: Contents, tensor_of: TensorOf) -> Table:
+    if len(contents.tables) == 1:
+        return contents.tables[0]
+    if contents.tables:
+        raise RulesError(
+            f"the file holds {len(contents.tables)} tables of tensors: {_listed(contents.tables)}",
+            hint=f"name the one which is meant: PATH#{contents.tables[0].path}",
+        )
+    if pairs_of(root) == []:
+        return table_of(root, "", tensor_of)
+    held = "a single tensor" if tensor_of(root) is not None else words(root)
+    raise CorruptError(f"no table of tensors in the file: it holds {held}", hint="a state_dict, or a mapping which holds one, is wanted")
+
+
+def _listed(tables: list[Table]) -> str:
+    texts = [f"{table.summary.path or '(root)'} ({table.summary.tensors} tensors, {table.summary.nbytes:,} bytes)" for table in tables]
+    return ", ".join(texts) or "none"
+
+
+def _nodes_at(node: Node, path: str) -> Iterator[Node]:
+    """The containers at a dotted path; names may have dots of their own."""
+    if not path:
+        yield node
+        return
+    for child in children_of(node):
+        if path == child.name:
+            yield child.node
+        elif path.startswith(f"{child.name}."):
+            yield from _nodes_at(child.node, path[len(child.name) + 1 :])
+
+
+def envelope_of(root: Node, contents: Contents, table: Table, tensor_of: TensorOf) -> Envelope:
+    """The summary for a header."""
+    own = table.path.partition(".")[0]
+    beside = {} if table.node is root else {name: value for name, value in _top_level(root) if name not in (own, table.path)}
+    return Envelope(
+        path=table.path,
+        tables=tuple(found.summary for found in contents.tables),
+        contents={name: _content(name, value, contents, tensor_of) for name, value in beside.items()},
+        scalars={name: json.dumps(value) for name, value in beside.items() if _is_scalar(value)},
+        optimizers=tuple(contents.optimizers),
+    )
+
+
+def _top_level(root: Node) -> Iterator[tuple[str, Node]]:
+    pairs = pairs_of(root)
+    listed = enumerate(root) if isinstance(root, list | tuple) else state_pairs(root) if pairs is None else pairs
+    for key, value in listed:
+        name = str(key) if type(key) is int else key_text(key)
+        if name is not None:
+            yield name, value
+
+
+def _is_scalar(value: Node) -> bool:
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
+
+
+def _content(name: str, value: Node, contents: Contents, tensor_of: TensorOf) -> str:
+    if name in contents.optimizers:
+        return "optimizer state"
+    entry = tensor_of(value)
+    if entry is None:
+        return words(value)
+    return f"tensor {entry.stored.spec}" if isinstance(entry, TensorNode) else str(entry)

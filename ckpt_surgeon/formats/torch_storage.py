@@ -1,0 +1,114 @@
+"""What a torch pickle says of its storages: the persistent ids, and the element types by their names in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.pickle_nodes import Global, Node, Persistent
+from ckpt_surgeon.spec import DTYPES, DType
+
+__all__ = ["MAX_NBYTES", "StorageId", "dtype_named", "is_storage", "storage_class", "storage_id"]
+
+# What fits into a signed 64-bit number, as sizes in torch have to.
+MAX_NBYTES: Final = 2**63 - 1
+
+_CLASSES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "DoubleStorage": "float64",
+        "FloatStorage": "float32",
+        "HalfStorage": "float16",
+        "BFloat16Storage": "bfloat16",
+        "LongStorage": "int64",
+        "IntStorage": "int32",
+        "ShortStorage": "int16",
+        "CharStorage": "int8",
+        "ByteStorage": "uint8",
+        "BoolStorage": "bool",
+        "ComplexFloatStorage": "complex64",
+        "ComplexDoubleStorage": "complex128",
+    }
+)
+# Quantized elements have no dtype here: only their size is known (bytes).
+_QUANTIZED: Final[Mapping[str, int]] = MappingProxyType(
+    {"QInt32Storage": 4, "QInt8Storage": 1, "QUInt8Storage": 1, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1}
+)
+_UNTYPED: Final = "UntypedStorage"
+_MODULES: Final = frozenset({"torch", "torch.storage", "torch.cuda"})
+
+
+@dataclass(frozen=True, slots=True)
+class StorageId:
+    """A storage as its persistent id names it: `numel` elements of `itemsize` bytes.
+
+    dtype: None for an untyped or a quantized storage. view: the older format's (key, offset, numel) in elements, which
+    makes this a part of the storage `key`.
+    """
+
+    key: str
+    dtype: DType | None
+    itemsize: int
+    numel: int
+    view: tuple[str, int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole storage."""
+        return self.numel * self.itemsize
+
+
+def is_storage(node: Node) -> bool:
+    """Whether `node` is a persistent id of a storage (and not the older format's `module`)."""
+    return type(node) is Persistent and type(node.pid) is tuple and bool(node.pid) and node.pid[0] == "storage"
+
+
+def storage_id(node: Node) -> StorageId:
+    """What the persistent id says. Raises CorruptError for anything but torch's own form."""
+    pid: tuple[Node, ...] = node.pid if is_storage(node) else ()
+    if len(pid) not in (5, 6) or not _is_typed(*pid[1:5]):
+        raise CorruptError("a persistent id which is not torch's ('storage', class, key, location, numel)")
+    _, owner, key, _, numel = pid[:5]
+    dtype, itemsize = _element(owner)
+    if numel * itemsize > MAX_NBYTES:
+        raise CorruptError(f"storage {key!r} has {numel} elements, more than any memory")
+    view = pid[5] if len(pid) > 5 else None
+    if view is not None and not _is_view(view, numel):
+        raise CorruptError(f"storage {key!r} has a view which is no part of it")
+    return StorageId(str(key), dtype, itemsize, numel, view)
+
+
+def _is_typed(owner: Node, key: Node, location: Node, numel: Node) -> bool:
+    return type(owner) is Global and isinstance(key, str) and isinstance(location, str) and type(numel) is int and numel >= 0
+
+
+def _is_view(view: Node, numel: int) -> bool:
+    if type(view) is not tuple or len(view) != 3:
+        return False
+    key, offset, length = view
+    return isinstance(key, str) and type(offset) is int and type(length) is int and 0 <= offset <= offset + length <= numel
+
+
+def _element(owner: Global) -> tuple[DType | None, int]:
+    if owner.module in _MODULES and owner.name in _CLASSES:
+        dtype = DTYPES[_CLASSES[owner.name]]
+        return dtype, dtype.itemsize
+    if owner.module in _MODULES and (owner.name in _QUANTIZED or owner.name == _UNTYPED):
+        return None, _QUANTIZED.get(owner.name, 1)
+    raise CorruptError(f"a storage of the unknown class {owner.path}")
+
+
+def dtype_named(node: Node) -> DType | None:
+    """The DType of a global such as `torch.float8_e4m3fn`; None for anything else."""
+    return DTYPES.get(node.name) if type(node) is Global and node.module == "torch" else None
+
+
+def storage_class(dtype: DType) -> Global | None:
+    """The class of a typed storage; None for the newer dtypes, which lie in untyped ones."""
+    return _CLASS_NODES.get(dtype.name)
+
+
+# One node for each, so that a pickle names a class once.
+_CLASS_NODES: Final[Mapping[str, Global]] = MappingProxyType({dtype: Global("torch", name) for name, dtype in _CLASSES.items()})

@@ -1,0 +1,159 @@
+"""One table of tensors: a state_dict, or a whole pickled nn.Module walked into one.
+
+Of a module neither class nor hooks are there: what its own `state_dict` hooks or `get_extra_state` would add or change is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
+from ckpt_surgeon.formats.pickle_nodes import Node, lookup
+from ckpt_surgeon.formats.pickle_words import class_of, words
+from ckpt_surgeon.formats.torch_containers import is_module, key_text, pairs_of, set_items, state_pairs
+from ckpt_surgeon.formats.torch_tensors import Entry, TensorNode
+from ckpt_surgeon.spec import Kind, Opaque, TableSummary
+
+__all__ = ["Slot", "Table", "TensorOf", "table_of"]
+
+TensorOf = Callable[[Node], Entry | None]
+
+# A key of a state_dict has a segment for each level; deep models have about 20.
+_MAX_MODULE_DEPTH: Final = 200
+# The largest models have some 100,000; a module may be named twice, so a small file can name very many.
+_MAX_ENTRIES: Final = 1_000_000
+_MAX_METADATA_DEPTH: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An entry of a table: its key and value in the graph, and what the value is."""
+
+    key: Node
+    node: Node
+    entry: Entry
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table at a dotted path of the envelope. `node`: the mapping or module which holds it."""
+
+    path: str
+    node: Node
+    slots: dict[str, Slot]
+    aliases: dict[str, str]
+    metadata: dict[str, dict[str, Any]]
+    is_module: bool = False
+
+    @property
+    def summary(self) -> TableSummary:
+        """Its tensors and their bytes, tied ones once."""
+        specs = {key: slot.entry.stored.spec for key, slot in self.slots.items() if isinstance(slot.entry, TensorNode)}
+        return TableSummary(self.path, len(specs), sum(spec.nbytes for key, spec in specs.items() if key not in self.aliases))
+
+
+def table_of(node: Node, path: str, tensor_of: TensorOf) -> Table:
+    """The table which `node`, a mapping or a module, holds.
+
+    Raises CorruptError for double keys or keys which are no strings, UnsafeError for a submodule only its class could read.
+    """
+    walked = is_module(node)
+    slots: dict[str, Slot] = {}
+    for key, slot in _module_slots(node, tensor_of) if walked else _mapping_slots(node, tensor_of):
+        if key in slots:
+            raise CorruptError(f"the table {path or '(root)'} holds the key {key!r} twice")
+        if len(slots) == _MAX_ENTRIES:
+            raise LimitError(f"the table {path or '(root)'} has more than {_MAX_ENTRIES:,} entries")
+        slots[key] = slot
+    return Table(path, node, slots, _aliases(slots), {} if walked else _metadata(node), walked)
+
+
+def _mapping_slots(node: Node, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]:
+    for key, value in pairs_of(node) or ():
+        text = key_text(key)
+        if text is None:
+            raise CorruptError(f"a table of tensors with the key {words(key)}, which is no string")
+        yield text, Slot(key, value, tensor_of(value) or Opaque(words(value)))
+
+
+def _module_slots(node: Node, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]:
+    """Parameters, buffers, then the modules below, in torch's order; each open module is an iterator on the stack."""
+    open_modules: list[Iterator[tuple[str, Node]]] = [iter([("", node)])]
+    holders: list[Node] = []
+    modules = 0
+    while open_modules:
+        prefix, module = next(open_modules[-1], ("", None))
+        if module is None:
+            open_modules.pop()
+            holders[-1:] = []
+            continue
+        modules += 1
+        if len(open_modules) > _MAX_MODULE_DEPTH or modules > _MAX_ENTRIES or any(module is holder for holder in holders):
+            raise LimitError(f"the module {prefix or '(root)'} nests too deep, or holds itself")
+        yield from _own_slots(module, prefix, tensor_of)
+        open_modules.append(_submodules(module, prefix))
+        holders.append(module)
+
+
+def _own_slots(module: Node, prefix: str, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]:
+    pairs = state_pairs(module)
+    passing = {str(name) for name in set_items(lookup(pairs, "_non_persistent_buffers_set")) if isinstance(name, str)}
+    for part, kind in _KINDS:
+        for key, value in pairs_of(lookup(pairs, part)) or ():
+            name = key_text(key)
+            if value is None or name is None or (kind == "buffer" and name in passing):
+                continue
+            yield prefix + name, Slot(prefix + name, value, tensor_of(value) or Opaque(words(value)), kind)
+
+
+_KINDS: Final[tuple[tuple[str, Kind], ...]] = (("_parameters", "parameter"), ("_buffers", "buffer"))
+
+
+def _submodules(module: Node, prefix: str) -> Iterator[tuple[str, Node]]:
+    for key, child in pairs_of(lookup(state_pairs(module), "_modules")) or ():
+        name = key_text(key)
+        if child is None or name is None:
+            continue
+        if not is_module(child):
+            raise UnsafeError(f"the submodule {prefix + name!r} is a {class_of(child)} in a form which only its class could read")
+        yield f"{prefix}{name}.", child
+
+
+def _aliases(slots: dict[str, Slot]) -> dict[str, str]:
+    """Tied key -> the first key of the same storage, dtype, shape, strides and offset."""
+    first: dict[object, str] = {}
+    aliases = {}
+    for key, slot in slots.items():
+        if not isinstance(slot.entry, TensorNode):
+            continue
+        known = first.setdefault(slot.entry.stored, key)
+        if known != key:
+            aliases[key] = known
+    return aliases
+
+
+def _metadata(node: Node) -> dict[str, dict[str, Any]]:
+    """`_metadata` of a state_dict: module -> its plain values (`version`)."""
+    found = {}
+    for key, value in pairs_of(lookup(state_pairs(node), "_metadata")) or ():
+        name, values = key_text(key), _plain(value, _MAX_METADATA_DEPTH)
+        if name is not None and isinstance(values, dict):
+            found[name] = values
+    return found
+
+
+def _plain(node: Node, levels: int) -> Any:
+    """The node as JSON would hold it; what it could not hold is left out (None)."""
+    if isinstance(node, str):
+        return str(node)
+    if node is None or isinstance(node, bool | int | float):
+        return node
+    if not levels:
+        return None
+    if isinstance(node, list | tuple):
+        return [_plain(item, levels - 1) for item in node]
+    pairs = pairs_of(node)
+    return None if pairs is None else {str(key): _plain(value, levels - 1) for key, value in pairs if isinstance(key, str)}

@@ -1,0 +1,269 @@
+"""Nodes -> tensor descriptors: which part of which storage a tensor is, with every number checked. Nothing is rebuilt.
+
+Source: torch/_utils.py and torch/_tensor.py (`Tensor.__reduce_ex__` and the `_rebuild_*` functions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import Final
+
+from ckpt_surgeon.errors import CorruptError, LimitError
+from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Global, Node, lookup
+from ckpt_surgeon.formats.pickle_words import class_of
+from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, dtype_named, is_storage, storage_id
+from ckpt_surgeon.spec import Opaque, TensorSpec
+
+__all__ = ["Entry", "StoredTensor", "TensorNode", "tensor_of"]
+
+# torch itself stops at 64 dims.
+_MAX_DIMS: Final = 64
+# A Parameter around a tensor with attributes around a tensor takes three.
+_MAX_LEVELS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A plain tensor: `spec`, in storage `key`, whose part for it starts at byte `base` and has `room` bytes.
+
+    offset, strides: in elements. is_conjugated, is_negated: its values are those of the bytes, conjugated or negated.
+    """
+
+    key: str
+    base: int
+    room: int
+    spec: TensorSpec
+    offset: int
+    strides: tuple[int, ...]
+    is_conjugated: bool = False
+    is_negated: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its values are the bytes, contiguous, in order."""
+        return not (self.is_conjugated or self.is_negated) and self.strides == contiguous_strides(self.spec.shape, self.strides)
+
+    @property
+    def start(self) -> int:
+        """The byte of the storage at which it starts."""
+        return self.base + self.offset * self.spec.dtype.itemsize
+
+    @property
+    def extent(self) -> int:
+        """Bytes of the storage from its first to past its last element."""
+        if not self.spec.numel:
+            return 0
+        last = sum((size - 1) * stride for size, stride in zip(self.spec.shape, self.strides, strict=True))
+        return (last + 1) * self.spec.dtype.itemsize
+
+    @property
+    def fills_storage(self) -> bool:
+        """Whether it is the whole storage, contiguous from its first byte on."""
+        return self.is_plain and self.base == 0 and self.offset == 0 and self.spec.nbytes == self.room
+
+
+@dataclass(frozen=True, slots=True)
+class TensorNode:
+    """Where a tensor stands in the graph: its own call, and the call of the Parameter around it, if any."""
+
+    stored: StoredTensor
+    node: Call
+    parameter: Call | None = None
+
+
+Entry = TensorNode | Opaque
+_Rebuild = Callable[[Call, Mapping[str, int], int], Entry]
+
+
+def contiguous_strides(shape: tuple[int, ...], like: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """The strides of a contiguous tensor; where they do not matter (size 1, or no elements at all) those of `like`."""
+    if like and 0 in shape:
+        return like
+    strides, step = [], 1
+    for position in range(len(shape) - 1, -1, -1):
+        strides.append(like[position] if like and shape[position] == 1 else step)
+        step *= max(shape[position], 1)
+    return tuple(reversed(strides))
+
+
+def tensor_of(node: Node, storage_nbytes: Mapping[str, int], levels: int = _MAX_LEVELS) -> Entry | None:
+    """The tensor which `node` would become; Opaque for one which is not plain; None for what is no tensor.
+
+    storage_nbytes: the bytes which each storage really has. Raises CorruptError for numbers which do not fit.
+    """
+    if type(node) is not Call or type(node.function) is not Global or node.kind != "reduce":
+        return None
+    rebuild = _REBUILDERS.get(node.function.path)
+    if rebuild is None:
+        return None
+    if node.state is not ABSENT or node.items or node.pairs:
+        return Opaque("tensor with a state of its own")
+    if not levels:
+        raise LimitError(f"a tensor wrapped more than {_MAX_LEVELS} times")
+    return rebuild(node, storage_nbytes, levels - 1)
+
+
+def _typed(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Entry:
+    """`_rebuild_tensor(storage, offset, size, stride)`, `_v2(..., requires_grad, hooks[, metadata])`, `_v3(..., dtype[, metadata])`."""
+    count, metadata_at, dtype_at = _LAYOUTS[node.function.name]
+    arguments = node.arguments
+    if len(arguments) not in (count, count + (metadata_at is not None)) or not is_storage(arguments[0]):
+        raise CorruptError(f"{node.function.name} with {len(arguments)} arguments, which torch does not write")
+    storage = storage_id(arguments[0])
+    dtype = storage.dtype if dtype_at is None else dtype_named(arguments[dtype_at])
+    if dtype is None:
+        return Opaque(f"tensor of the unknown dtype {class_name(arguments[dtype_at] if dtype_at else arguments[0].pid[1])}")
+    shape, strides = _sizes(arguments[2], "size"), _sizes(arguments[3], "stride")
+    metadata = arguments[metadata_at] if metadata_at is not None and len(arguments) > metadata_at else None
+    flags = _flags(metadata)
+    if flags is None:
+        return Opaque("tensor with unknown metadata")
+    base, room = _part(storage.key, storage.nbytes, storage.view, storage.itemsize, storage_nbytes)
+    stored = StoredTensor(storage.key, base, room, TensorSpec(shape, dtype), _offset(arguments[1]), strides, *flags)
+    return TensorNode(_checked(stored), node)
+
+
+# arguments without metadata, where the metadata stands, where the dtype stands
+_LAYOUTS: Final[Mapping[str, tuple[int, int | None, int | None]]] = MappingProxyType(
+    {"_rebuild_tensor": (4, None, None), "_rebuild_tensor_v2": (6, 6, None), "_rebuild_tensor_v3": (7, 7, 6)}
+)
+
+
+def _part(key: str, nbytes: int, view: tuple[str, int, int] | None, itemsize: int, storage_nbytes: Mapping[str, int]) -> tuple[int, int]:
+    """First byte and bytes of the storage's part; its real size has to be the one which the pickle claims."""
+    if key not in storage_nbytes:
+        raise CorruptError(f"storage {key!r} is not in the file")
+    # The bytes of a storage need not be a multiple of the element size; its claimed elements are those which fit.
+    if storage_nbytes[key] // itemsize * itemsize != nbytes:
+        raise CorruptError(f"storage {key!r} has {storage_nbytes[key]} bytes, and the pickle claims {nbytes}")
+    if view is None:
+        return 0, storage_nbytes[key]
+    _, offset, numel = view
+    return offset * itemsize, numel * itemsize
+
+
+def _sizes(node: Node, what: str) -> tuple[int, ...]:
+    if type(node) is Call and class_of(node) == "torch.Size" and len(node.arguments) == 1:
+        node = node.arguments[0]
+    if not isinstance(node, tuple | list):
+        raise CorruptError(f"a tensor whose {what} is no tuple")
+    if len(node) > _MAX_DIMS or not all(type(size) is int and 0 <= size <= MAX_NBYTES for size in node):
+        raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0")
+    return tuple(node)
+
+
+def _offset(node: Node) -> int:
+    if type(node) is not int or not 0 <= node <= MAX_NBYTES:
+        raise CorruptError("a tensor whose offset is no number of at least 0")
+    return node
+
+
+def _flags(metadata: Node) -> tuple[bool, bool] | None:
+    """(conj, neg); None for metadata with anything else."""
+    if metadata is None:
+        return False, False
+    if type(metadata) is not Dict or any(key not in ("conj", "neg") or type(value) is not bool for key, value in metadata.pairs):
+        return None
+    return lookup(metadata.pairs, "conj") is True, lookup(metadata.pairs, "neg") is True
+
+
+def _checked(stored: StoredTensor) -> StoredTensor:
+    spec = stored.spec
+    if len(stored.strides) != len(spec.shape):
+        raise CorruptError(f"a tensor {spec} with {len(stored.strides)} strides")
+    if prod(size for size in spec.shape if size) * spec.dtype.itemsize > MAX_NBYTES:
+        raise CorruptError(f"a tensor {spec}, larger than any memory")
+    if stored.offset * spec.dtype.itemsize + stored.extent > stored.room:
+        raise CorruptError(f"a tensor {spec} which reaches past the {stored.room} bytes of its storage {stored.key!r}")
+    return stored
+
+
+def _parameter(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> Entry:
+    """`_rebuild_parameter(data, requires_grad, hooks)`, `_with_state(..., state)`."""
+    if len(node.arguments) not in (3, 4):
+        raise CorruptError(f"a parameter with {len(node.arguments)} arguments, which torch does not write")
+    inner = tensor_of(node.arguments[0], storage_nbytes, levels)
+    if inner is None:
+        return Opaque(f"parameter of {class_of(node.arguments[0])}")
+    return TensorNode(inner.stored, inner.node, node) if isinstance(inner, TensorNode) else inner
+
+
+_PLAIN_TYPES: Final = frozenset({"torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter"})
+
+
+def _from_type(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> Entry:
+    """`_rebuild_from_type_v2(function, type, arguments, state)`: a tensor with attributes, or of a subclass."""
+    if len(node.arguments) != 4 or type(node.arguments[2]) is not tuple:
+        raise CorruptError("a tensor of a subclass in a form which torch does not write")
+    function, kind, arguments, _ = node.arguments
+    if type(kind) is not Global or kind.path not in _PLAIN_TYPES:
+        return Opaque(f"tensor subclass {class_name(kind)}")
+    inner = tensor_of(Call(function, arguments), storage_nbytes, levels)
+    if isinstance(inner, TensorNode) and kind.name == "Parameter":
+        return TensorNode(inner.stored, inner.node, node)
+    return inner or Opaque(f"tensor by {class_name(function)}")
+
+
+def class_name(node: Node) -> str:
+    """The path of a global, or `?`."""
+    return node.path if type(node) is Global else "?"
+
+
+def _spec_words(dtype: Node, size: Node) -> str:
+    found = dtype_named(dtype)
+    return str(TensorSpec(_sizes(size, "size"), found)) if found else f"{class_name(dtype)}{list(_sizes(size, 'size'))}"
+
+
+def _meta(node: Call, _storages: Mapping[str, int], _levels: int) -> Entry:
+    if len(node.arguments) != 4:
+        raise CorruptError("a meta tensor in a form which torch does not write")
+    return Opaque(f"meta tensor {_spec_words(*node.arguments[:2])} without data")
+
+
+def _sparse(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> Entry:
+    """`_rebuild_sparse_tensor(layout, (indices, values, size[, is_coalesced]))`, compressed: `(..., values, size)`."""
+    layout, data = node.arguments if len(node.arguments) == 2 else (None, None)
+    if type(layout) is not Call or not layout.arguments or type(data) is not tuple or len(data) not in (3, 4):
+        raise CorruptError("a sparse tensor in a form which torch does not write")
+    name = str(layout.arguments[0]).removeprefix("torch.")
+    parts = [tensor_of(part, storage_nbytes, levels) for part in data]
+    values = [part for part in parts if isinstance(part, TensorNode)]
+    sizes = [part for part in data if type(part) is tuple or class_of(part) == "torch.Size"]
+    if len(values) < 2 or len(sizes) != 1:
+        raise CorruptError("a sparse tensor without indices, values and size")
+    return Opaque(f"{name} tensor {TensorSpec(_sizes(sizes[0], 'size'), values[-1].stored.spec.dtype)}")
+
+
+def _quantized(node: Call, _storages: Mapping[str, int], _levels: int) -> Entry:
+    if len(node.arguments) < 3 or not is_storage(node.arguments[0]):
+        raise CorruptError("a quantized tensor in a form which torch does not write")
+    return Opaque(
+        f"quantized tensor {node.arguments[0].pid[1].name.removesuffix('Storage').lower()}{list(_sizes(node.arguments[2], 'size'))}"
+    )
+
+
+def _other(description: str) -> _Rebuild:
+    return lambda _node, _storages, _levels: Opaque(description)
+
+
+_REBUILDERS: Final[Mapping[str, _Rebuild]] = MappingProxyType(
+    {
+        "torch._utils._rebuild_tensor": _typed,
+        "torch._utils._rebuild_tensor_v2": _typed,
+        "torch._utils._rebuild_tensor_v3": _typed,
+        "torch._utils._rebuild_parameter": _parameter,
+        "torch._utils._rebuild_parameter_with_state": _parameter,
+        "torch._tensor._rebuild_from_type_v2": _from_type,
+        "torch._utils._rebuild_meta_tensor_no_storage": _meta,
+        "torch._utils._rebuild_sparse_tensor": _sparse,
+        "torch._utils._rebuild_qtensor": _quantized,
+        "torch._utils._rebuild_nested_tensor": _other("nested tensor"),
+        "torch._utils._rebuild_wrapper_subclass": _other("tensor of a wrapper subclass"),
+        "torch._utils._rebuild_device_tensor_from_numpy": _other("tensor stored as a numpy array"),
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _other("tensor of another device"),
+        "torch._utils._rebuild_xla_tensor": _other("tensor stored as a numpy array"),
+    }
+)
