@@ -1,0 +1,73 @@
+"""`if:`: whether a rule is there, asked of the variables which `--set NAME=VALUE` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.matching import nearest
+
+__all__ = ["Condition", "Equal", "Not", "Scalar", "Truthy"]
+
+Scalar = str | int | float | bool | None
+Variables = Mapping[str, object]
+
+_FALSE = ("false", "0", "", "null")
+_DOUBTFUL = ("yes", "no", "on", "off", "y", "n")  # YAML 1.1's words, which YAML 1.2 reads as text: neither true nor false by sight
+
+
+@dataclass(frozen=True, slots=True)
+class Truthy:
+    """`if: NAME`: the variable is set to anything but false, 0, null or an empty text."""
+
+    name: str
+
+    def holds(self, variables: Variables) -> bool:
+        """Raises RulesError when the variable is unset, or `yes`, `no`, `on`, `off`."""
+        value = _text(_value(self.name, variables))
+        if value.lower() in _DOUBTFUL:
+            raise RulesError(f"the variable {self.name!r} is {value!r}, which is neither true nor false", hint=f"--set {self.name}=true")
+        return value.lower() not in _FALSE
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """`if: {NAME: VALUE, ...}`: every variable has its value. `101` and 101 are the same, as are `true` and True."""
+
+    pairs: tuple[tuple[str, Scalar], ...]
+
+    def holds(self, variables: Variables) -> bool:
+        """Raises RulesError when one of the variables is unset."""
+        return all([_text(_value(name, variables)) == _text(wanted) for name, wanted in self.pairs])  # a list: each one is looked up
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """`if: {not: ...}`."""
+
+    condition: Condition
+
+    def holds(self, variables: Variables) -> bool:
+        """Raises what the inner condition raises."""
+        return not self.condition.holds(variables)
+
+
+Condition = Truthy | Equal | Not
+
+
+def _value(name: str, variables: Variables) -> object:
+    if name in variables:
+        return variables[name]
+    near = nearest(name, variables)
+    raise RulesError(
+        f"the variable {name!r} is not set",
+        hint=f"--set {name}=VALUE" + (f" (set is {near!r}: did you mean that?)" if near else ""),
+    )
+
+
+def _text(value: object) -> str:
+    """A value as YAML writes it: what comes from a command line is text, what comes from a file or from Python is not."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,107 @@
+"""Rule, Condition, Allow, Finetune, Rules: what a rules file says, as values. Knows neither YAML nor pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.ops.protocol import NameOp, TensorOp
+from ckpt_surgeon.rules.condition import Condition
+from ckpt_surgeon.rules.digest import digest_of
+
+__all__ = ["Allow", "Expect", "Finetune", "FreezeIndex", "Head", "Rule", "Rules", "When"]
+
+When = Literal["mismatched"]
+Expect = int | Literal["any"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One op and on which keys it works.
+
+    sources, targets: of a tensor op (a name op holds its own). No targets: each matched key stays where it is.
+    when: only keys whose shape is not the target's. condition: whether the rule is there at all. expect: how many matches
+    (None: at least one). where: `rules.yaml:12:5`.
+    """
+
+    op: NameOp | TensorOp
+    sources: tuple[Pattern, ...] = ()
+    targets: tuple[Template, ...] = ()
+    when: When | None = None
+    condition: Condition | None = None
+    expect: Expect = None
+    why: str = ""
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """What may stay unloaded, be left over, or be cast at a loss."""
+
+    missing: tuple[Pattern, ...] = ()
+    unexpected: tuple[Pattern, ...] = ()
+    casts: tuple[Pattern, ...] = ()
+
+    def joined(self, other: Allow) -> Allow:
+        """What either allows."""
+        return Allow(_union(self.missing, other.missing), _union(self.unexpected, other.unexpected), _union(self.casts, other.casts))
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeIndex:
+    """The first `below` entries of a space: of `model.parameters()`, or of `model.state_dict()`, which counts buffers too."""
+
+    space: Literal["parameters", "state_dict"]
+    below: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last layer, by its module's name, and how many classes it is to have."""
+
+    module: str
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finetune:
+    """The `finetune:` section. lr: class (`exact`, `renamed`, `adapted`, `new` ...) or pattern -> learning rate, in order."""
+
+    freeze: tuple[Pattern, ...] = ()
+    freeze_index: FreezeIndex | None = None
+    bn_eval: bool = True
+    lr: Mapping[str, float] = field(default_factory=dict)
+    head: Head | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that one or several rules files say, in order."""
+
+    rules: tuple[Rule, ...] = ()
+    allow: Allow = Allow()
+    finetune: Finetune | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content in hexadecimal: of what the rules do, not of where they stand or why."""
+        return digest_of([replace(rule, why="", where="") for rule in self.rules], self.allow, self.finetune)
+
+    def joined(self, *others: Rules) -> Rules:
+        """These rules, then the others'; what any of them allows; the last `finetune` section."""
+        joined = self
+        for other in others:
+            joined = Rules(joined.rules + other.rules, joined.allow.joined(other.allow), other.finetune or joined.finetune)
+        return joined
+
+    def allowing(self, allow: Allow) -> Rules:
+        """The same rules, which allow this as well."""
+        return replace(self, allow=self.allow.joined(allow))
+
+
+def _union(first: Iterable[Pattern], second: Iterable[Pattern]) -> tuple[Pattern, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
