@@ -74,8 +74,12 @@ class NameOp(Protocol):
     def edits(self, keys: Sequence[str], target: Collection[str] | None) -> list[Edit]:
         """What happens to `keys` (in table order), one edit for each match; keys not mentioned stay.
 
-        Raises RulesError (without a `where`) when a pair matches nothing, two pairs match one key, and the like.
+        Raises RulesError (without a `where`) when a pair matches nothing while others do, two pairs match one key, and the like.
         """
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as plain JSON values, for digests."""
         ...
 
 

@@ -1,22 +1,159 @@
-"""replace."""
+"""replace: runs of whole segments, anywhere in a key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ckpt_surgeon.errors import Problem, RulesError
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.keys.syntax import Braced, Plain, Segment, parse_capture, parse_segments
+from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
-from ckpt_surgeon.ops.protocol import Body
+from ckpt_surgeon.ops.protocol import Body, Edit, Move
+from ckpt_surgeon.ops.selection import MOST_PROBLEMS, checked_template
 
 __all__ = ["Replace"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Replace(NameDefaults):
-    """replace."""
+    """Replace runs of whole segments anywhere in a key, every occurrence, all pairs at once; an empty text takes them out.
+
+    Keys are read from the left; where several runs start at one place, the longest is taken, and of two of one length the
+    one without wildcards. What was put in is not read again.
+
+    >>> Replace({"attention.output.dense": "attn.proj", "net": ""}).edits(["h.0.attention.output.dense.net.weight", "network.weight"], None)
+    [Move(source='h.0.attention.output.dense.net.weight', target='h.0.attn.proj.weight')]
+    """
 
     name: ClassVar[str] = "replace"
     body: ClassVar[Body] = Body("pairs", only=True)
 
     pairs: Mapping[str, str] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        assign(self, pairs=text_pairs(self.pairs, self.name, blank=True))
+        _Replacer.of(self.pairs)
+
+    def edits(self, keys: Sequence[str], target: Collection[str] | None) -> list[Edit]:
+        """A move for each key which holds one of the runs."""
+        replacer = _Replacer.of(self.pairs)
+        edits: list[Edit] = []
+        problems: list[Problem] = []
+        for key in keys:
+            try:
+                place = replacer.replaced(key)
+            except RulesError as error:
+                problems += error.problems
+                continue
+            if place is not None:
+                edits.append(Move(key, place))
+        if problems:
+            raise RulesError(problems[:MOST_PROBLEMS])
+        return edits
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A run of `length` segments, and what stands in its place (None: nothing)."""
+
+    pattern: Pattern
+    length: int
+    template: Template | None
+    known: dict[str, str | None] = field(default_factory=dict)  # run -> its replacement; a checkpoint repeats few runs many times
+
+    def replacement(self, run: str) -> str | None:
+        """What stands for the run; None where it does not match."""
+        if run not in self.known:
+            captures = self.pattern.match(run)
+            expanded = "" if self.template is None or captures is None else self.template.expand(captures)
+            self.known[run] = None if captures is None else expanded
+        return self.known[run]
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacer:
+    """The pairs by the segment with which they start, the longest first; `anywhere` are those which start with a wildcard."""
+
+    starting: Mapping[str, Sequence[_Pair]]
+    anywhere: Sequence[_Pair]
+
+    @classmethod
+    def of(cls, pairs: Mapping[str, str]) -> _Replacer:
+        """From the texts; RulesError for one which is wrong."""
+        parsed = sorted((_pair(*item) for item in pairs.items()), key=lambda pair: (-pair.length, not pair.pattern.is_literal))
+        firsts = {pair.pattern.text: _literal(parse_segments(pair.pattern.text)[0]) for pair in parsed}
+        anywhere = [pair for pair in parsed if firsts[pair.pattern.text] is None]
+        starting = {
+            first: [pair for pair in parsed if firsts[pair.pattern.text] in (first, None)] for first in firsts.values() if first is not None
+        }
+        return cls(starting, anywhere)
+
+    def replaced(self, key: str) -> str | None:
+        """The new name; None where no run is found."""
+        segments = key.split(".")
+        if not self.anywhere and self.starting.keys().isdisjoint(segments):
+            return None
+        parts: list[str] = []
+        at = 0
+        is_found = False
+        while at < len(segments):
+            found = self._longest(key, segments, at)
+            if found is None:
+                parts.append(segments[at])
+                at += 1
+                continue
+            length, text = found
+            parts += [text] if text else []
+            at += length
+            is_found = True
+        if not parts:
+            raise RulesError(f"replace: nothing would be left of the name {escape(key)}", hint="Use `drop` to leave a key out.")
+        return ".".join(parts) if is_found else None
+
+    def _longest(self, key: str, segments: Sequence[str], at: int) -> tuple[int, str] | None:
+        """(its number of segments, its replacement) of the run to be replaced at this place."""
+        best: tuple[_Pair, str] | None = None
+        for pair in self.starting.get(segments[at], self.anywhere):
+            if best is not None and (pair.length < best[0].length or best[0].pattern.is_literal):
+                break
+            if at + pair.length > len(segments):
+                continue
+            text = pair.replacement(".".join(segments[at : at + pair.length]))
+            if text is not None and best is not None:
+                patterns = f"{best[0].pattern.text} and {pair.pattern.text}"
+                raise RulesError(f"replace: two runs of one length match in {escape(key)}: {patterns}", hint="Narrow one of them.")
+            best = best if text is None else (pair, text)
+        return None if best is None else (best[0].length, best[1])
+
+
+def _pair(run: str, replacement: str) -> _Pair:
+    if run.startswith("re:"):
+        raise RulesError(f"replace: {run!r}: a regular expression matches whole keys, not runs of segments", hint="Use `rename` or `sub`.")
+    segments = parse_segments(run)
+    if any(map(_is_path, segments)):
+        raise RulesError(f"replace: {run!r}: a run has a fixed number of segments; `**` and paths have none", hint="Use `rename`.")
+    pattern = Pattern.parse(run)
+    template = checked_template(pattern, replacement) if replacement else None
+    for text in (run, replacement):
+        if text and () in parse_segments(text):
+            raise RulesError(f"replace: {text!r} has an empty segment", hint="Leave out dots at the start and at the end.")
+    return _Pair(pattern, len(segments), template)
+
+
+def _is_path(segment: Segment) -> bool:
+    return any(_is_path_capture(piece.body) if isinstance(piece, Braced) else "**" in piece.text for piece in segment)
+
+
+def _is_path_capture(body: str) -> bool:
+    return parse_capture(body)[1].kind == "path"
+
+
+def _literal(segment: Segment) -> str | None:
+    """The segment's text, if it holds no wildcard."""
+    texts = [piece.text for piece in segment if isinstance(piece, Plain) and "*" not in piece.text]
+    return "".join(texts) if len(texts) == len(segment) else None

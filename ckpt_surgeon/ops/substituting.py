@@ -1,22 +1,87 @@
-"""sub."""
+"""sub: names by regular expressions, as other tools have them; for importing those."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
-from ckpt_surgeon.ops.protocol import Body
+from ckpt_surgeon.ops.protocol import Body, Edit, Move
+
+if TYPE_CHECKING:
+    import regex
 
 __all__ = ["Sub"]
 
+_MAX_LENGTH = 1024  # characters of an expression or a replacement; hand-written ones stay far below
+_MAX_KEY = 4096  # characters; the longest honest key seen has some 200
+_TIME_LIMIT = 0.25  # seconds for one key; an honest expression takes microseconds
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Sub(NameDefaults):
-    """sub."""
+    """Replace, anywhere in a key, what a regular expression finds; of several pairs the first which finds something.
+
+    Source: `re.sub` as transformers' `key_mapping` uses it, pair by pair until one replaces. mmengine's `revise_keys`, where
+    every pair is applied to what the one before left, is one rule for each pair.
+
+    >>> Sub({"^visual": "model.visual", "^model": "model.language"}).edits(["visual.proj", "model.norm", "lm_head"], None)
+    [Move(source='visual.proj', target='model.visual.proj'), Move(source='model.norm', target='model.language.norm')]
+    """
 
     name: ClassVar[str] = "sub"
     body: ClassVar[Body] = Body("pairs", only=True)
 
     pairs: Mapping[str, str] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        assign(self, pairs=text_pairs(self.pairs, self.name, blank=True))
+        self._compiled()
+
+    def edits(self, keys: Sequence[str], target: Collection[str] | None) -> list[Edit]:
+        """A move for each key in which an expression finds something."""
+        pairs = self._compiled()
+        places = ((key, _substituted(key, pairs)) for key in keys)
+        return [Move(key, place) for key, place in places if place is not None]
+
+    def _compiled(self) -> list[tuple[regex.Pattern[str], str]]:
+        return [(_expression(expression, replacement), replacement) for expression, replacement in self.pairs.items()]
+
+
+def _expression(text: str, replacement: str) -> regex.Pattern[str]:
+    import regex
+
+    for part in (text, replacement):
+        if len(part) > _MAX_LENGTH:
+            raise RulesError(f"sub: {escape(part)} has {len(part)} characters; at most {_MAX_LENGTH} are allowed")
+    try:
+        compiled = regex.compile(text, regex.VERSION0)
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise RulesError(f"sub: {escape(text)} is no regular expression: {error}") from None
+    try:
+        compiled.sub(replacement, "")
+    except (regex.error, IndexError) as error:
+        hint = r"Groups are \1 or \g<name>; a backslash itself is \\."
+        raise RulesError(f"sub: {escape(replacement)} is no replacement for {escape(text)}: {error}", hint=hint) from None
+    return compiled
+
+
+def _substituted(key: str, pairs: Sequence[tuple[regex.Pattern[str], str]]) -> str | None:
+    """The new name, or None where no expression finds anything."""
+    if len(key) > _MAX_KEY:
+        raise RulesError(f"sub: the key {escape(key)} has {len(key)} characters; at most {_MAX_KEY} are searched")
+    for expression, replacement in pairs:
+        try:
+            name, count = expression.subn(replacement, key, timeout=_TIME_LIMIT)
+        except TimeoutError:
+            hint = "Nested repetitions such as (a+)+ take exponential time; write the expression without them."
+            raise RulesError(f"sub: {escape(expression.pattern)} took over {_TIME_LIMIT} s on the key {escape(key)}", hint=hint) from None
+        if count and not name:
+            raise RulesError(f"sub: {escape(expression.pattern)} leaves no name of {escape(key)}")
+        if count:
+            return name
+    return None
