@@ -121,7 +121,7 @@ class _Output:
         from ckpt_surgeon.formats.opening import open_checkpoint
 
         keeps_envelope = self.form == "torch" and self.keep.reader is not None
-        with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None) as reader:
+        with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None, unfinished=True) as reader:
             wrong = _differences(reader.header, self.header)
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
