@@ -25,9 +25,9 @@ ABSENT: Final = Absent()
 
 
 class Letter(str):
-    """A string of at most one character with an identity of its own.
+    """A string, mostly of one character, which is the same object as no other.
 
-    CPython keeps one object for each of these, but `str(7)` makes new ones: pickles tell them apart, so nodes must.
+    CPython keeps one object for each short string which it decodes, but `str(7)` makes new ones: pickles tell them apart.
     """
 
     __slots__ = ()

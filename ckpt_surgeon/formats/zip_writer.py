@@ -1,0 +1,129 @@
+"""A streaming writer of zip archives as torch's own lays them out: stored records, each at a multiple of 64 bytes.
+
+Padding stands in an extra field "FB" filled with Z; sizes and checksum follow the bytes in a descriptor (flag bit 3). Times are
+zero and the root folder is `archive`, so the same records give the same bytes. Source: caffe2/serialize/inline_container.cc.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ckpt_surgeon.disk import FileRange, OutputFile, pieces
+from ckpt_surgeon.formats.protocol import Part
+
+__all__ = ["ZipLayout", "ZipWriter"]
+
+_ROOT: Final = "archive"
+_ALIGNMENT: Final = 64
+_FLAGS: Final = 0x0808  # UTF-8 names, sizes in a descriptor
+_SENTINEL: Final = 0xFFFFFFFF
+_MAX_COUNT: Final = 0xFFFF
+
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
+_END: Final = struct.Struct("<4s4H2LH")
+_END64: Final = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64: Final = struct.Struct("<4sLQL")
+_VERSION64: Final = 45
+_WIDE_LOCAL_EXTRA: Final = struct.pack("<2H2Q", 1, 16, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: bytes
+    header: int
+    nbytes: int
+
+    @property
+    def is_wide(self) -> bool:
+        return self.nbytes >= _SENTINEL
+
+    @property
+    def local_header(self) -> bytes:
+        extra = _WIDE_LOCAL_EXTRA if self.is_wide else b""
+        unpadded = self.header + _LOCAL.size + len(self.name) + len(extra) + 4
+        padding = -unpadded % _ALIGNMENT
+        extra += b"FB" + struct.pack("<H", padding) + b"Z" * padding
+        size = _SENTINEL if self.is_wide else 0
+        return _LOCAL.pack(b"PK\3\4", 0, _FLAGS, 0, 0, 0, 0, size, size, len(self.name), len(extra)) + self.name + extra
+
+    def descriptor(self, crc: int) -> bytes:
+        sizes = struct.pack("<2Q" if self.is_wide else "<2L", self.nbytes, self.nbytes)
+        return b"PK\7\x08" + struct.pack("<L", crc) + sizes
+
+    def central(self, crc: int) -> bytes:
+        wide = [value for value in (self.nbytes, self.nbytes, self.header) if value >= _SENTINEL]
+        extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+        nbytes, header = min(self.nbytes, _SENTINEL), min(self.header, _SENTINEL)
+        fields = (0, 0, _FLAGS, 0, 0, 0, crc, nbytes, nbytes, len(self.name), len(extra), 0, 0, 0, 0, header)
+        return _CENTRAL.pack(b"PK\1\2", *fields) + self.name + extra
+
+    @property
+    def end(self) -> int:
+        return self.header + len(self.local_header) + self.nbytes + len(self.descriptor(0))
+
+
+class ZipLayout:
+    """Where the records of an archive come to lie, known before their bytes: names (below the root) and sizes in bytes, in order."""
+
+    def __init__(self, records: Iterable[tuple[str, int]]) -> None:
+        self.entries: list[_Entry] = []
+        position = 0
+        for name, nbytes in records:
+            self.entries.append(_Entry(f"{_ROOT}/{name}".encode(), position, nbytes))
+            position = self.entries[-1].end
+        self.directory = position
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the whole archive, in bytes."""
+        directory = sum(len(entry.central(0)) for entry in self.entries)
+        return self.directory + directory + _END64.size + _LOCATOR64.size + _END.size
+
+
+class ZipWriter:
+    """Writes the records of a layout, one after the other, into a new file."""
+
+    def __init__(self, output: OutputFile, layout: ZipLayout) -> None:
+        self._output = output
+        self._layout = layout
+        self._checksums: list[int] = []
+
+    def write(self, parts: Iterable[Part]) -> None:
+        """The next record's bytes. Raises ValueError when they are not as many as the layout says."""
+        entry = self._layout.entries[len(self._checksums)]
+        self._output.write(entry.local_header)
+        start, crc = self._output.position, 0
+        for piece in _pieces(parts):
+            self._output.write(piece)
+            crc = zlib.crc32(piece, crc)
+        if self._output.position - start != entry.nbytes:
+            raise ValueError(f"record {entry.name.decode()} has {self._output.position - start} bytes: {entry.nbytes} were promised")
+        self._output.write(entry.descriptor(crc))
+        self._checksums.append(crc)
+
+    def finish(self) -> None:
+        """The directory and the end records. Raises ValueError when records are missing."""
+        entries, start = self._layout.entries, self._layout.directory
+        if len(self._checksums) != len(entries):
+            raise ValueError(f"{len(self._checksums)} of {len(entries)} records were written")
+        directory = b"".join(entry.central(crc) for entry, crc in zip(entries, self._checksums, strict=True))
+        count, nbytes = len(entries), len(directory)
+        self._output.write(directory)
+        end64 = _END64.pack(b"PK\6\6", _END64.size - 12, _VERSION64, _VERSION64, 0, 0, count, count, nbytes, start)
+        locator = _LOCATOR64.pack(b"PK\6\7", 0, start + nbytes, 1)
+        short = min(count, _MAX_COUNT)
+        end = _END.pack(b"PK\5\6", 0, 0, short, short, min(nbytes, _SENTINEL), min(start, _SENTINEL), 0)
+        self._output.write(end64 + locator + end)
+
+
+def _pieces(parts: Iterable[Part]) -> Iterable[bytes | bytearray | memoryview]:
+    for part in parts:
+        if isinstance(part, FileRange):
+            yield from pieces(part)
+        else:
+            yield part
