@@ -65,33 +65,31 @@ class AlignNames(NameDefaults):
             if len(segments_of(segment, f"{self.name}: segments")) != 1 or segment.endswith("."):
                 raise RulesError(f"{self.name}: {segment!r} is no single segment", hint="Segments have no dots; prefixes may.")
         runs = [segments_of(prefix, f"{self.name}: prefixes") for prefix in self.prefixes]
-        plain = [tuple(segment for segment in run if segment not in segments) for run in runs]
-        return _Parts(tuple(dict.fromkeys(run for run in plain if run)), segments)
+        plain = [[segment for segment in run if segment not in segments] for run in runs]
+        return _Parts(tuple(dict.fromkeys(".".join(run) + "." for run in plain if run)), segments)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The parts of a name which do not count."""
+    """The parts of a name which do not count; the prefixes with their last dot, and without the segments."""
 
-    prefixes: tuple[tuple[str, ...], ...]
+    prefixes: tuple[str, ...]
     segments: frozenset[str]
 
     def forms(self, key: str) -> tuple[str, ...]:
         """What is left of a key without these parts. Several, only where a listed prefix is the start of another."""
         segments = key.split(".")
         if not self.segments.isdisjoint(segments):
-            segments = [segment for segment in segments if segment not in self.segments]
-        return tuple(dict.fromkeys(".".join(left) for left in self._stripped(tuple(segments)))) if segments else (key,)
-
-    def _stripped(self, segments: tuple[str, ...]) -> list[tuple[str, ...]]:
-        waiting = [segments]
-        found = []
-        for left in waiting:
-            shorter = [left[len(run) :] for run in self.prefixes if left[: len(run)] == run and len(left) > len(run)]
+            key = ".".join(segment for segment in segments if segment not in self.segments) or key
+        if not key.startswith(self.prefixes):
+            return (key,)
+        waiting, found = [key], dict[str, None]()
+        while waiting:
+            left = waiting.pop()
+            shorter = [left.removeprefix(prefix) for prefix in self.prefixes if left.startswith(prefix) and left != prefix]
             waiting += [form for form in shorter if form not in waiting]
-            if not shorter:
-                found.append(left)
-        return found
+            found |= {} if shorter else {left: None}
+        return tuple(found)
 
 
 def _listed(value: object, what: str) -> tuple[str, ...]:
