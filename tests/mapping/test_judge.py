@@ -95,10 +95,10 @@ def _planned(rules: list[dict[str, Any]], keys: list[str]) -> dict[str, str]:
 
 
 def _outcome(rules: list[dict[str, Any]], keys: list[str]) -> dict[str, str] | None:
+    """The engine's table, or None where it refuses."""
     try:
         return _planned(rules, keys)
-    except RulesError as error:
-        assert "rules.yaml:" in str(error)
+    except RulesError:
         return None
 
 
