@@ -107,9 +107,9 @@ class DiffReport:
         diff = self.diff
         blocks: list[Block] = []
         if diff.wrappers is not None:
-            matches = keys_text(diff.wrappers.matches)
+            matches = diff.wrappers.matches
             rows = ((escape(diff.wrappers.rule, limit=400),),)
-            blocks += [Section(f"wrappers: {matches} more would match with this rule"), Table((Column("rule", "code"),), rows)]
+            blocks += [Section(f"wrappers: {matches} more keys would match with this rule"), Table((Column("rule", "code"),), rows)]
         explained = diff.wrappers.matches if diff.wrappers is not None else 0
         if not diff.nearest or explained == len(diff.missing):
             return blocks

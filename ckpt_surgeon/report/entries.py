@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ckpt_surgeon.keys.display import escape, fold
 from ckpt_surgeon.report.amounts import count_text, keys_text
 from ckpt_surgeon.report.page import Block, Column, Document, Section, Table, Tone
+from ckpt_surgeon.report.prose import one_line
 from ckpt_surgeon.spec import Entry, TensorSpec
 
 __all__ = ["entry_document", "folded", "key_section", "keys_in_short", "notes_section", "reasons_section", "times_text"]
@@ -54,7 +55,7 @@ def reasons_section(title: str, reasons: Mapping[str, str], *, detailed: bool = 
     for key, reason in reasons.items():
         groups.setdefault(reason, []).append(key)
     rows = [
-        (escape(text), times_text(count), escape(reason))
+        (escape(text), times_text(count), one_line(reason))
         for reason, keys in groups.items()
         for text, count in folded(keys, detailed=detailed)
     ]
@@ -64,7 +65,7 @@ def reasons_section(title: str, reasons: Mapping[str, str], *, detailed: bool = 
 
 def notes_section(notes: Iterable[str]) -> list[Block]:
     """What a user should know and nobody needs to fix."""
-    rows = tuple((escape(note, limit=400),) for note in notes)
+    rows = tuple((one_line(note),) for note in notes)
     return [Section("notes", "note"), Table((Column("note"),), rows)] if rows else []
 
 

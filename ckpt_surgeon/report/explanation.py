@@ -8,6 +8,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Explanation
 from ckpt_surgeon.report.entries import entry_document
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
+from ckpt_surgeon.report.prose import one_line
 from ckpt_surgeon.report.recipes import ops_text, recipe_document
 
 __all__ = ["ExplanationReport"]
@@ -53,11 +54,11 @@ class ExplanationReport:
         lines: list[Block] = [Line(f"{found.side} key {escape(found.key)}{is_a}{verdict}")]
         ops = ops_text(found.recipe) if found.recipe is not None else ""
         lines += [Line(f"computed by {ops}")] if ops else []
-        return lines + ([Line(found.reason, "note")] if found.reason else [])
+        return lines + ([Line(one_line(found.reason), "note")] if found.reason else [])
 
     def _passages(self) -> list[Block]:
         rows = tuple(
-            (escape(each.where), each.op, _listed(each.inputs), _listed(each.outputs), escape(each.why))
+            (escape(each.where), each.op, _listed(each.inputs), _listed(each.outputs), one_line(each.why))
             for each in self.explanation.passages
         )
         return [Section("rules"), Table(_COLUMNS, rows).trimmed()] if rows else [Line("no rule touches it")]

@@ -1,0 +1,34 @@
+"""`ckpt-surgeon diff`."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt_surgeon.cli.surgery_options import Given, rule_options
+from ckpt_surgeon.cli.view import View, common_options
+
+__all__ = ["command"]
+
+
+@click.command("diff")
+@click.argument("source")
+@click.argument("target")
+@click.option("--stat", is_flag=True, help="The numbers only.")
+@rule_options
+@common_options
+def command(view: View, source: str, target: str, stat: bool, given: Given) -> int:
+    """Say what of SOURCE would load into TARGET, before any load; with rules, after them. Exits 1 when something differs."""
+    from ckpt_surgeon.report.diff import DiffReport
+    from ckpt_surgeon.surgery import diff
+
+    found = diff(
+        source,
+        target,
+        given.rules,
+        given.variables,
+        allow_missing=given.allow_missing,
+        allow_unexpected=given.allow_unexpected,
+        arguments=given.arguments,
+    )
+    view.show(DiffReport(found, source, target, stat, view.verbose))
+    return 0 if found.same and found.coverage >= (given.require_coverage or 0) else 1

@@ -1,0 +1,37 @@
+"""`ckpt-surgeon explain`."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt_surgeon.cli.surgery_options import Given, rule_options
+from ckpt_surgeon.cli.view import View, common_options
+
+__all__ = ["command"]
+
+_EVERYTHING = ("**",)  # rules which are not finished are explained too
+
+
+@click.command("explain")
+@click.argument("source")
+@click.argument("key")
+@click.option("--target", help="The checkpoint or model which the rules lead to.")
+@rule_options
+@common_options
+def command(view: View, source: str, key: str, target: str | None, given: Given) -> int:
+    """Follow KEY through the rules: a target's key back to its sources, else a source's key forward to its targets."""
+    from ckpt_surgeon.planning import explain
+    from ckpt_surgeon.report.explanation import ExplanationReport
+    from ckpt_surgeon.surgery import plan
+
+    made = plan(
+        source,
+        given.rules,
+        target,
+        given.variables,
+        allow_missing=_EVERYTHING,
+        allow_unexpected=_EVERYTHING,
+        arguments=given.arguments,
+    )
+    view.show(ExplanationReport(explain(made, key)))
+    return 0

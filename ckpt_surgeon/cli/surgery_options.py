@@ -1,0 +1,117 @@
+"""The options of the commands which read rules, as one value; and what their words mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ckpt_surgeon.errors import RulesError
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.rules.rule import Rules
+
+__all__ = ["Given", "model_options", "parse_variables", "rule_options"]
+
+_Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What stood on the command line beside source and target. `rules` are those of the files, then those of `-e`."""
+
+    rules: Rules | None
+    variables: dict[str, Any]
+    allow_missing: tuple[str, ...]
+    allow_unexpected: tuple[str, ...]
+    require_coverage: float | None
+    arguments: dict[str, Any]
+
+    @property
+    def demands(self) -> dict[str, Any]:
+        """What may be missing or left over and how much has to be covered, as `plan` and `verify` take it."""
+        return {
+            "allow_missing": self.allow_missing,
+            "allow_unexpected": self.allow_unexpected,
+            "require_coverage": self.require_coverage,
+        }
+
+
+def rule_options(function: _Function) -> _Function:
+    """Give a command the options of rules; it takes them as its argument `given`."""
+
+    @wraps(function)
+    def command(*words: Any, rules: Sequence[str], expressions: Sequence[str], plugins: bool, **rest: Any) -> Any:
+        given = Given(
+            _rules(rules, expressions, plugins=plugins),
+            parse_variables(rest.pop("variables")),
+            tuple(rest.pop("allow_missing")),
+            tuple(rest.pop("allow_unexpected")),
+            rest.pop("require_coverage"),
+            rest.pop("arguments"),
+        )
+        return function(*words, given=given, **rest)
+
+    for option in reversed(_RULE_OPTIONS):
+        command = option(command)
+    return model_options(command)
+
+
+def model_options(function: _Function) -> _Function:
+    """Give a command `--model-arg`; it takes the dict `arguments`."""
+
+    @wraps(function)
+    def command(*words: Any, arguments: Sequence[str], **rest: Any) -> Any:
+        from ckpt_surgeon.model.arguments import parse_arguments
+
+        return function(*words, arguments=parse_arguments(arguments) if arguments else {}, **rest)
+
+    return click.option("--model-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="An argument of the factory.")(command)
+
+
+def parse_variables(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["modality=Flow", "new=true"]` -> `{"modality": "Flow", "new": True}`; a value reads as YAML's core scalars do.
+
+    Raises click.BadParameter for a pair without `=` or a name, a name which is given twice, a number beyond all bounds.
+    """
+    from ckpt_surgeon.rules.scalars import resolve
+
+    variables: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE", param_hint="--set")
+        if name in variables:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--set")
+        try:
+            variables[name] = resolve(value)
+        except RulesError as error:
+            raise click.BadParameter(str(error.problems[0]), param_hint="--set") from error
+    return variables
+
+
+def _rules(paths: Sequence[str], expressions: Sequence[str], *, plugins: bool) -> Rules | None:
+    if plugins:
+        from ckpt_surgeon.ops.registry import load_plugins
+
+        load_plugins()
+    if not paths and not expressions:
+        return None
+    from ckpt_surgeon.rules.reader import inline_rule, read_rules
+
+    first, *others = [*map(read_rules, paths), *map(inline_rule, expressions)]
+    return first.joined(*others)
+
+
+_RULE_OPTIONS = (
+    click.option("--rules", multiple=True, metavar="FILE", help="A rules file; several run one after the other."),
+    click.option("-e", "expressions", multiple=True, metavar="RULE", help="A rule, as in a file; it runs after all files."),
+    click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for `if:`."),
+    click.option("--allow-missing", multiple=True, metavar="PATTERN", help="Target keys which may stay unloaded."),
+    click.option("--allow-unexpected", multiple=True, metavar="PATTERN", help="Source keys which may be left out."),
+    click.option("--require-coverage", type=click.FloatRange(0, 1), metavar="X", help="The least share of elements, 0 to 1."),
+    click.option("--plugins", is_flag=True, help="Load the ops of other installed packages."),
+)

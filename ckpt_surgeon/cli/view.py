@@ -1,0 +1,112 @@
+"""The options which every command has, as one value: how results are shown, and where else they go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import PurePath
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from ckpt_surgeon.cli.output import put
+from ckpt_surgeon.disk import disk_error
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.cli.progress import ProgressLine
+    from ckpt_surgeon.report.page import Report
+    from ckpt_surgeon.report.rendering import Form
+
+__all__ = ["View", "common_options"]
+
+_FORMS = ("table", "json", "md", "html")
+_SUFFIXES: dict[str, Form] = {".txt": "table", ".json": "json", ".md": "md", ".html": "html"}
+
+_Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a command's result is shown. `stdout` is the real one: inside a command, prints of foreign code go to stderr."""
+
+    stdout: IO[str] | None
+    form: Form = "table"
+    report: str | None = None
+    color: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+
+    def show(self, report: Report) -> None:
+        """Bring a report to its file, if one was named, and to stdout. Raises DiskError where one of them cannot be written."""
+        from ckpt_surgeon.report.rendering import render
+
+        if self.report is not None:
+            _write(self.report, render(report, _SUFFIXES[PurePath(self.report).suffix.lower()]))
+        put(self.stdout, render(report, self.form, color=self._wants_color()))
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[ProgressLine | None]:
+        """A callback for what takes long; None where nobody would see it."""
+        stream = sys.stderr
+        if self.quiet or stream is None or not stream.isatty():
+            yield None
+            return
+        from ckpt_surgeon.cli.progress import ProgressLine
+
+        line = ProgressLine(label, stream)
+        try:
+            yield line
+        finally:
+            line.clear()
+
+    def _wants_color(self) -> bool:
+        if self.color != "auto":
+            return self.color == "always"
+        is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        return self.stdout is not None and self.stdout.isatty() and not is_plain
+
+
+def common_options(function: _Function) -> _Function:
+    """Give a command the common options; it takes them as its first argument, a View."""
+
+    @wraps(function)
+    def command(form: Form, report: str | None, color: str, quiet: bool, verbose: bool, debug: bool, **rest: Any) -> Any:
+        view = View(sys.stdout, form, report, color, quiet, verbose)
+        with redirect_stdout(sys.stderr):
+            return function(view, **rest)
+
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _checked_report(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Only names which no checkpoint bears, so that a slip of the hand overwrites none."""
+    if path is None:
+        return None
+    name = PurePath(path).name.lower()
+    if PurePath(name).suffix not in _SUFFIXES or name.endswith(".index.json"):
+        raise click.BadParameter(f"{path!r} does not end in {', '.join(_SUFFIXES)}: the suffix says in which form it is written")
+    return path
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+_OPTIONS = (
+    click.option("--format", "form", type=click.Choice(_FORMS), default="table", show_default=True, help="How to show the result."),
+    click.option("--report", metavar="FILE", callback=_checked_report, help="Write it to a file too: .txt, .json, .md or .html."),
+    click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Auto honors NO_COLOR."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress."),
+    click.option("-v", "--verbose", is_flag=True, help="Each key in its own row, unfolded."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
