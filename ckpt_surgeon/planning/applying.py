@@ -41,7 +41,7 @@ def _apply_name_rule(rule: Rule, op: NameOp, table: Table, target: Header | None
     if target is None and op.needs_target:
         raise RulesError(f"{op.name} needs a target: it takes its names from there", hint="give --target")
     edits = [edit for edit in op.edits(list(table), target and target.entries) if _passes(rule, edit.source, table, target)]
-    _check_count(rule, [edit.source for edit in edits])
+    _check_count(rule, [edit.source for edit in edits if not (isinstance(edit, Drop) and edit.is_rest)])
     reasons = {table[edit.source].origin: f"dropped by {rule.where} ({op.name})" for edit in edits if isinstance(edit, Drop)}
     changes = tuple(_change(edit) for edit in edits if not (isinstance(edit, Move) and edit.source == edit.target))
     return Applied(edited(table, edits, rule.where), Step(rule.where, op.name, changes, rule.why), reasons)
@@ -110,7 +110,7 @@ def _groups(rule: Rule, op: TensorOp, table: Table, target: Header | None) -> li
             names = [key for key in target.entries if matches_any(rule.sources, key)]
         return [Group((), (key,), {}) for key in names if key not in table]
     if rule.targets:
-        groups = group(list(table), rule.sources, rule.targets, lambda inputs: _count(op, inputs, table))
+        groups = group(list(table), rule.sources, rule.targets, lambda inputs: _count(op, inputs, table), target.entries if target else ())
         return [each for each in groups if all(_passes(rule, key, table, target) for key in each.inputs)]
     keys = [key for key in table if matches_any(rule.sources, key)]
     return [Group((key,), (key,), {}) for key in keys if _passes(rule, key, table, target)]
