@@ -96,4 +96,4 @@ def _buffer(tensor: torch.Tensor) -> memoryview:
     import torch
 
     flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return memoryview(flat.view(torch.uint8).numpy().data)

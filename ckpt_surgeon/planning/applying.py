@@ -85,7 +85,8 @@ def _check_count(rule: Rule, matches: Sequence[str]) -> None:
 def _apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, target: Header | None, allow: Allow) -> Applied:
     groups = _groups(rule, op, table, target)
     _check_count(rule, [", ".join(each.inputs or each.outputs) for each in groups])
-    results, problems = [], []
+    results: list[tuple[Group, list[Cell]]] = []
+    problems: list[Problem] = []
     for each in groups:
         try:
             results.append((each, _derive(rule, op, each, table, target, allow)))

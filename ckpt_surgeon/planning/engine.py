@@ -20,7 +20,7 @@ from ckpt_surgeon.spec import Header, Kind
 
 __all__ = ["Draft", "class_of", "make_plan", "rewrite"]
 
-NO_RULES = Rules(())
+NO_RULES = Rules()
 _STAMP = "ckpt_surgeon.rules"
 
 
@@ -178,7 +178,7 @@ def _in_order(order: list[str], recipes: Mapping[str, Recipe], ties: Mapping[str
 
 def _target_ties(present: set[str], ties: Mapping[str, str], target: Header) -> dict[str, str]:
     """Target keys which are absent, but tied in the target to one which is there."""
-    first_of = {}
+    first_of: dict[str, str] = {}
     for key in target.entries:
         if key in present:
             first_of.setdefault(target.canonical(key), ties.get(key, key))
