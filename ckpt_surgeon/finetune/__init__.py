@@ -3,6 +3,6 @@
 from ckpt_surgeon.finetune.freezing import freeze, unfreeze
 from ckpt_surgeon.finetune.groups import param_groups
 from ckpt_surgeon.finetune.heads import replace_head
-from ckpt_surgeon.finetune.section import apply
+from ckpt_surgeon.finetune.section import apply, prepare
 
-__all__ = ["apply", "freeze", "param_groups", "replace_head", "unfreeze"]
+__all__ = ["apply", "freeze", "param_groups", "prepare", "replace_head", "unfreeze"]

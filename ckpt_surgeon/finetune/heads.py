@@ -11,7 +11,7 @@ from ckpt_surgeon.model import seeded
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["replace_head"]
+__all__ = ["outputs_of", "replace_head"]
 
 _CONV_SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _HOOKS = (
@@ -57,6 +57,14 @@ def replace_head(
     return new
 
 
+def outputs_of(model: nn.Module, name: str) -> int:
+    """How many outputs the layer `name` has. Raises RulesError and ModelError as `replace_head` does."""
+    layer = _found(model, name)
+    _check_kind(layer, name)
+    found: Any = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None)
+    return int(found)
+
+
 def _found(model: nn.Module, name: str) -> nn.Module:
     if not name:
         raise RulesError("the model itself is no layer of it", hint="give the dotted name of a layer: `fc`, `backbone.head`")
@@ -73,6 +81,14 @@ def _check_size(out_features: int, groups: int, name: str) -> None:
         raise RulesError(f"{name}: the number of outputs is a whole number of at least 1, found {out_features!r}")
     if out_features % groups:
         raise RulesError(f"{name}: {out_features} outputs do not divide into its {groups} groups", hint=f"give a multiple of {groups}")
+
+
+def _check_kind(layer: nn.Module, name: str) -> None:
+    if _settings(layer) is None:
+        kind = type(layer).__name__
+        raise ModelError(
+            f"{name} is a {kind}, not a plain nn.Linear or convolution", hint="replace it by hand, or name the layer inside it"
+        )
 
 
 def _check_plain(model: nn.Module, layer: nn.Module, name: str) -> None:
