@@ -15,15 +15,11 @@ from ckpt_surgeon.cli.output import put
 __all__ = ["command"]
 
 _TARGET = f"{MODEL.removesuffix('.py')}:flow"
-_STEPS: tuple[tuple[str, tuple[str, ...], int], ...] = (
-    ("What of the RGB checkpoint would load into the flow model?", ("diff", CHECKPOINT, _TARGET), 1),
-    (
-        "Nothing: the names differ. Three rules mend that:",
-        ("remap", CHECKPOINT, "--rules", RULES, "--set", "new_dataset=true", "--set", "modality=Flow", "--target", _TARGET)
-        + ("-o", OUTPUT, "--force"),
-        0,
-    ),
-    ("Is it true? Open it again and load it strictly:", ("verify", OUTPUT, _TARGET, "--allow-missing", "new_fc.**"), 0),
+_REMAP = f"remap {CHECKPOINT} --rules {RULES} --set new_dataset=true --set modality=Flow --target {_TARGET} -o {OUTPUT} --force"
+_STEPS = (  # what is asked, what is typed, the exit code
+    ("What of the RGB checkpoint would load into the flow model?", f"diff {CHECKPOINT} {_TARGET}", 1),
+    ("Nothing: the names differ. Three rules mend that:", _REMAP, 0),
+    ("Is it true? Open it again and load it strictly:", f"verify {OUTPUT} {_TARGET} --allow-missing 'new_fc.**'", 0),
 )
 
 
@@ -45,18 +41,18 @@ def command(context: click.Context, folder: str | None, debug: bool) -> int:
     with chdir(folder):
         make_checkpoint()
         put(sys.stdout, f"# In {folder}: {CHECKPOINT}, {MODEL}, {RULES}\n")
-        for remark, words, expected in _STEPS:
-            if _typed(context, remark, words) != expected:
+        for remark, line, expected in _STEPS:
+            if _typed(context, remark, line) != expected:
                 return 1
         put(sys.stdout, "\n# What would have become of it without a plan?\n" + "".join(_losses()))
     return 0
 
 
-def _typed(context: click.Context, remark: str, words: tuple[str, ...]) -> int:
+def _typed(context: click.Context, remark: str, line: str) -> int:
     """Show a command line and run it as if it were typed; its exit code."""
-    put(sys.stdout, f"\n# {remark}\n$ ckpt-surgeon {shlex.join(words)}\n")
+    put(sys.stdout, f"\n# {remark}\n$ ckpt-surgeon {line}\n")
     application = context.find_root().command
-    with application.make_context("ckpt-surgeon", list(words)) as root:
+    with application.make_context("ckpt-surgeon", shlex.split(line)) as root:
         code = application.invoke(root) or 0
     put(sys.stdout, f"(exit {code})\n" if code else "")
     return int(code)

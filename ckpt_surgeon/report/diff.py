@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ckpt_surgeon.comparison import Diff
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text, share_text
-from ckpt_surgeon.report.entries import entry_document, folded, key_section, keys_in_short, notes_section, times_text
+from ckpt_surgeon.report.entries import block_text, entry_document, folded, key_section, keys_in_short, notes_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table, Tone
 
 __all__ = ["DiffReport"]
@@ -91,11 +91,9 @@ class DiffReport:
         if not groups:
             return []
         rows = [
-            (escape(text), times_text(count), *change)
-            for change, keys in groups.items()
-            for text, count in folded(keys, detailed=self.detailed)
+            (block_text(text, count), *change) for change, keys in groups.items() for text, count in folded(keys, detailed=self.detailed)
         ]
-        columns = (Column("key", "code"), Column("", "number"), Column("source"), Column("target"))
+        columns = (Column("key", "code"), Column("source"), Column("target"))
         return [Section(f"{title}: {keys_text(sum(map(len, groups.values())))}", tone), Table(columns, tuple(rows)).trimmed()]
 
     def _remarks(self) -> list[Block]:
@@ -109,7 +107,7 @@ class DiffReport:
         if diff.wrappers is not None:
             matches = diff.wrappers.matches
             rows = ((escape(diff.wrappers.rule, limit=400),),)
-            blocks += [Section(f"wrappers: {matches} more keys would match with this rule"), Table((Column("rule", "code"),), rows)]
+            blocks += [Section(f"wrappers: {matches} more names would agree with this rule"), Table((Column("rule", "code"),), rows)]
         explained = diff.wrappers.matches if diff.wrappers is not None else 0
         if not diff.nearest or explained == len(diff.missing):
             return blocks

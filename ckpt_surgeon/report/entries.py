@@ -10,7 +10,7 @@ from ckpt_surgeon.report.page import Block, Column, Document, Section, Table, To
 from ckpt_surgeon.report.prose import one_line
 from ckpt_surgeon.spec import Entry, TensorSpec
 
-__all__ = ["entry_document", "folded", "key_section", "keys_in_short", "notes_section", "reasons_section", "times_text"]
+__all__ = ["block_text", "entry_document", "folded", "key_section", "keys_in_short", "notes_section", "reasons_section"]
 
 _FEW = 5  # names in a sentence; more is a table's work
 
@@ -22,9 +22,9 @@ def entry_document(entry: Entry) -> Document:
     return {"opaque": entry.description}
 
 
-def times_text(count: int) -> str:
-    """`x12`; nothing for one."""
-    return f"x{count}" if count > 1 else ""
+def block_text(text: str, count: int) -> str:
+    """A folded block of keys in a cell: `layer{1..4}.{0..2}.conv1.weight x12`; without the number where it is one."""
+    return f"{escape(text)} x{count}" if count > 1 else escape(text)
 
 
 def folded(keys: Iterable[str], *, detailed: bool = False) -> list[tuple[str, int]]:
@@ -37,8 +37,8 @@ def key_section(title: str, entries: Mapping[str, Entry], tone: Tone, *, detaile
     if not entries:
         return []
     elements = sum(entry.numel for entry in entries.values() if isinstance(entry, TensorSpec))
-    rows = [(escape(text), times_text(count), _spec_of(text, count, entries)) for text, count in folded(entries, detailed=detailed)]
-    columns = (Column("key", "code"), Column("", "number"), Column("is"))
+    rows = [(block_text(text, count), _spec_of(text, count, entries)) for text, count in folded(entries, detailed=detailed)]
+    columns = (Column("key", "code"), Column("is"))
     return [Section(f"{title}: {keys_text(len(entries))}, {count_text(elements)} elements", tone), Table(columns, tuple(rows)).trimmed()]
 
 
@@ -55,11 +55,9 @@ def reasons_section(title: str, reasons: Mapping[str, str], *, detailed: bool = 
     for key, reason in reasons.items():
         groups.setdefault(reason, []).append(key)
     rows = [
-        (escape(text), times_text(count), one_line(reason))
-        for reason, keys in groups.items()
-        for text, count in folded(keys, detailed=detailed)
+        (block_text(text, count), one_line(reason)) for reason, keys in groups.items() for text, count in folded(keys, detailed=detailed)
     ]
-    columns = (Column("key", "code"), Column("", "number"), Column("because"))
+    columns = (Column("key", "code"), Column("because"))
     return [Section(f"{title}: {keys_text(len(reasons))}", "note"), Table(columns, tuple(rows)).trimmed()]
 
 
@@ -72,6 +70,6 @@ def notes_section(notes: Iterable[str]) -> list[Block]:
 def keys_in_short(keys: Iterable[str]) -> str:
     """The first keys of several, folded, in one sentence: `a, b and 3 more`."""
     blocks = fold(keys)
-    shown = ", ".join(escape(text) for text, _ in blocks[:_FEW])
+    shown = ", ".join(block_text(*block) for block in blocks[:_FEW])
     rest = sum(count for _, count in blocks[_FEW:])
     return f"{shown} and {rest} more" if rest else shown

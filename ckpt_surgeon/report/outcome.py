@@ -9,7 +9,7 @@ from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Plan
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
-from ckpt_surgeon.report.entries import folded, keys_in_short, notes_section, reasons_section, times_text
+from ckpt_surgeon.report.entries import block_text, folded, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
 from ckpt_surgeon.report.plan import class_counts, optimizer_document, optimizer_lines
 
@@ -114,12 +114,12 @@ def _new_section(outcome: Outcome, *, detailed: bool) -> list[Block]:
     blocks: list[Block] = []
     if outcome.new:
         rows = (*_rows(outcome.initialized, "initialized", detailed), *_rows(outcome.missing_keys, "missing, as allowed", detailed))
-        columns = (Column("key", "code"), Column("", "number"), Column("why"))
+        columns = (Column("key", "code"), Column("why"))
         blocks = [Section(f"new: {keys_text(len(outcome.new))}", "note"), Table(columns, rows).trimmed()]
     if outcome.filled:
         blocks.append(Line(f"filled by torch itself: {keys_in_short(outcome.filled)}", "note"))
     return blocks
 
 
-def _rows(keys: Iterable[str], why: str, detailed: bool) -> tuple[tuple[str, str, str], ...]:
-    return tuple((escape(text), times_text(count), why) for text, count in folded(keys, detailed=detailed))
+def _rows(keys: Iterable[str], why: str, detailed: bool) -> tuple[tuple[str, str], ...]:
+    return tuple((block_text(text, count), why) for text, count in folded(keys, detailed=detailed))

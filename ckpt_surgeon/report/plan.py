@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Plan, Recipe
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
-from ckpt_surgeon.report.entries import key_section, keys_in_short, notes_section, reasons_section, times_text
+from ckpt_surgeon.report.entries import block_text, key_section, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
 from ckpt_surgeon.report.recipes import fold_recipes, recipe_document
 
 __all__ = ["PlanReport", "class_counts", "optimizer_document", "optimizer_lines"]
 
-_COLUMNS = (Column("target", "code"), Column("", "number"), Column("from", "code"), Column("by", "code"), Column("class"))
+_COLUMNS = (Column("target", "code"), Column("from", "code"), Column("by", "code"), Column("class"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PlanReport:
     def _recipes(self) -> list[Block]:
         members = [member for member in self._members() if member[2] != "missing" and (self.detailed or member[2] != "exact")]
         rows = [
-            (row.target, times_text(row.count), row.sources, row.ops, row.classification)
+            (block_text(row.target, row.count), row.sources, row.ops, row.classification)
             for row in fold_recipes(members, detailed=self.detailed)
         ]
         return [Section("recipes"), Table(_COLUMNS, tuple(rows)).trimmed()] if rows else []

@@ -19,7 +19,7 @@ _MOST_PARAMETERS = 60  # characters of an op's parameters in a table
 
 @dataclass(frozen=True, slots=True)
 class RecipeRow:
-    """Recipes alike but for the numbers in their keys, in words: `count` targets, their sources, their ops."""
+    """Recipes alike but for the numbers in their keys: `count` targets (folded, not escaped), their sources and ops in words."""
 
     target: str
     count: int
@@ -85,7 +85,7 @@ def _rows(members: list[tuple[str, tuple[str, ...], str]], classification: str) 
     targets, folded_columns = fold(keys), [fold(column) for column in columns]
     if any([count for _, count in column] != [count for _, count in targets] for column in folded_columns):
         for key, sources, text in members:
-            yield RecipeRow(escape(key), 1, ", ".join(map(escape, sources)), text, classification)
+            yield RecipeRow(key, 1, ", ".join(map(escape, sources)), text, classification)
         return
     for i, (key, count) in enumerate(targets):
-        yield RecipeRow(escape(key), count, ", ".join(escape(column[i][0]) for column in folded_columns), ops, classification)
+        yield RecipeRow(key, count, ", ".join(escape(column[i][0]) for column in folded_columns), ops, classification)
