@@ -145,7 +145,8 @@ def _newobj_ex(machine: Machine) -> None:
 def _inst(machine: Machine) -> None:
     _global(machine)
     function = machine.stack.pop()
-    machine.stack.append(Call(function, tuple(machine.pop_mark()), "inst"))
+    arguments = tuple(machine.pop_mark())
+    machine.stack.append(Call(function, arguments, "inst"))
 
 
 def _obj(machine: Machine) -> None:

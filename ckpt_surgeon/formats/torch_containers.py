@@ -100,9 +100,9 @@ def is_optimizer(node: Node) -> bool:
     return all(lookup(pairs, part) is not ABSENT for part in (*_OPTIMIZER_PARTS, "defaults"))
 
 
-def set_items(node: Node) -> list[Node]:
-    """The items of a set, in whichever way its protocol wrote it; none for anything else."""
+def set_items(node: Node) -> list[Node] | None:
+    """The items of a set, in whichever way its protocol wrote it; None for anything else."""
     if type(node) is Set:
         return node.items
     is_called = type(node) is Call and class_of(node) in _SETS and len(node.arguments) == 1
-    return node.arguments[0] if is_called and type(node.arguments[0]) is list else []
+    return node.arguments[0] if is_called and type(node.arguments[0]) is list else None

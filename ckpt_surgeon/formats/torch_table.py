@@ -100,7 +100,7 @@ def _module_slots(node: Node, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]
 
 def _own_slots(module: Node, prefix: str, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]:
     pairs = state_pairs(module)
-    passing = {str(name) for name in set_items(lookup(pairs, "_non_persistent_buffers_set")) if isinstance(name, str)}
+    passing = {str(name) for name in set_items(lookup(pairs, "_non_persistent_buffers_set")) or () if isinstance(name, str)}
     for part, kind in _KINDS:
         for key, value in pairs_of(lookup(pairs, part)) or ():
             name = key_text(key)

@@ -14,7 +14,6 @@ from ckpt_surgeon.formats.torch_containers import pairs_of, set_items
 __all__ = ["value_of"]
 
 _MAX_DEPTH: Final = 100
-_ENCODERS: Final = ("_codecs.encode",)
 _PLAIN: Final = (bool, int, float, bytes)
 
 Load = Callable[[Node], Any]
@@ -42,9 +41,10 @@ def _container(node: Node, convert: Load) -> Any:
         return type(node)(convert(item) for item in node)
     if type(node) is Dict:
         return {_hashable(convert(key)): convert(value) for key, value in node.pairs}
-    if type(node) is Set:
-        items = {_hashable(convert(item)) for item in node.items}
-        return frozenset(items) if node.frozen else items
+    items = set_items(node)
+    if items is not None:
+        is_frozen = node.frozen if type(node) is Set else class_of(node).endswith("frozenset")
+        return (frozenset if is_frozen else set)(_hashable(convert(item)) for item in items)
     return _called(node, convert)
 
 
@@ -59,9 +59,6 @@ def _called(node: Node, convert: Load) -> Any:
             return _encoded(*node.arguments)
         if path in ("__builtin__.bytes", "builtins.bytes") and not node.arguments:
             return b""
-        if path.endswith("set") and set_items(node):
-            items = {_hashable(convert(item)) for item in set_items(node)}
-            return frozenset(items) if path.endswith("frozenset") else items
     raise UnsafeError(f"a value of {node.path if type(node) is Global else words(node)}: only its class could rebuild it")
 
 
