@@ -1,38 +1,20 @@
-"""Run what a README shows: `console` blocks as typed, with their output compared; `bash`, `python` and `yaml` blocks as they are.
+"""One reader's terminal: runs what a page shows, in order, and compares what `console` blocks say is printed.
 
-In a console block a line `$ command` is typed, what follows is what it prints (stdout and stderr together). A line of the expected
-output which is `...` stands for any lines. A command must succeed unless the next one is `echo $?`, which prints its exit status.
+In a console block a line `$ command` is typed; the lines under it are what it prints, stdout and stderr together. An expected line
+`...` stands for any number of lines. A command must succeed unless the next one is `echo $?`, which prints its exit status.
 """
 
 import os
 import re
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["check_console", "environment", "matches", "run_bash"]
+__all__ = ["Terminal", "matches"]
 
-
-def environment() -> dict[str, str]:
-    """The reader's surroundings: the tool on PATH, no color, a fixed width."""
-    tools = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "200", "LC_ALL": "C.UTF-8"}
-
-
-def run_bash(script: str, folder: Path) -> tuple[int, str]:
-    """Exit status and output of a script."""
-    command = ["bash", "-uo", "pipefail", "-c", script]
-    done = subprocess.run(
-        command,
-        check=False,
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, done.stdout
+TYPED = "(exit {status})\n{command}\nstatus=$?\npwd > '{note}'\nexit $status"
 
 
 def matches(expected: str, printed: str) -> bool:
@@ -60,12 +42,48 @@ def commands_of(block: str) -> list[tuple[str, str]]:
     return found
 
 
-def check_console(block: str, folder: Path) -> None:
-    """Type the commands of a block into one session and compare what they print."""
-    status = 0
-    for command, expected in commands_of(block):
-        asks_status = command.strip() == "echo $?"
-        assert asks_status or status == 0, f"the command before `{command}` exited with {status}, unannounced"
-        status, printed = run_bash(f"(exit {status})\n{command}", folder)
-        assert matches(expected, printed), f"$ {command}\n{printed}\n--- is not what stands there:\n{expected}"
-    assert status == 0, f"the last command exited with {status}, unannounced"
+@dataclass
+class Terminal:
+    """A session: its folder moves with `cd`, its last exit status is kept."""
+
+    folder: Path
+    status: int = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The tool and this Python first on PATH, no color, a fixed width."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "120", "LC_ALL": "C.UTF-8"}
+
+    def type(self, command: str) -> str:
+        """Run a command (or a script) in the session; what it prints."""
+        with tempfile.NamedTemporaryFile("r", encoding="utf-8") as note:
+            done = self._run(["bash", "-uo", "pipefail", "-c", TYPED.format(status=self.status, command=command, note=note.name)])
+            self.folder = Path(note.read().strip() or self.folder)
+        self.status = done.returncode
+        return done.stdout
+
+    def python(self, code: str) -> None:
+        """Run a program; it must succeed."""
+        done = self._run([sys.executable, "-c", code])
+        assert done.returncode == 0, f"{code}\n{done.stdout}"
+
+    def check(self, block: str) -> None:
+        """Type the commands of a console block and compare what they print."""
+        for command, expected in commands_of(block):
+            assert command.strip() == "echo $?" or self.status == 0, f"exit {self.status} before `{command}`, unannounced"
+            printed = self.type(command)
+            assert matches(expected, printed), f"$ {command}\n{printed}\n--- is not what stands there:\n{expected}"
+        assert self.status == 0, f"exit {self.status} at the end, unannounced"
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )

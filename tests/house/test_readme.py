@@ -1,50 +1,53 @@
-"""Every code block of the READMEs runs, in order, in one folder; what a console block shows is what is printed."""
+"""Every code block of the READMEs runs, in order, in one session; what a console block shows is what is printed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from code_blocks import Block, blocks_of
-from console import check_console, environment, matches, run_bash
+from console import Terminal, matches
 
 READMES = ("README.md", "README.zh-CN.md")
-WITHOUT_OUTPUT = {"", "text"}  # shown, not run
+PAGES_WITH_RULES = ("docs/rules.md", "docs/ops.md")
+SHOWN_ONLY = {"", "text"}
 
 
-def run_python(code: str, folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=folder, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, f"{code}\n{done.stderr}"
-
-
-def check_yaml(text: str, folder: Path) -> None:
-    """A rules file is at least one which can be read."""
-    import ckpt_surgeon as surgeon
+def check_rules(text: str, folder: Path) -> None:
+    """A rules file which is shown can be read."""
+    from ckpt_surgeon.surgery import rules_of
 
     path = folder / "shown.yaml"
     path.write_text(text, encoding="utf-8")
-    surgeon.read_rules(path)
+    assert rules_of(path).rules or "rules: []" in text
 
 
-def run_block(block: Block, folder: Path) -> None:
+def run_block(block: Block, terminal: Terminal, folder: Path) -> None:
     if block.language == "console":
-        check_console(block.text, folder)
+        terminal.check(block.text)
     elif block.language == "bash":
-        status, printed = run_bash("set -e\n" + block.text, folder)
-        assert status == 0, f"{block.text}\n{printed}"
+        printed = terminal.type(f"set -e\n{block.text}")
+        assert terminal.status == 0, f"{block.text}\n{printed}"
     elif block.language == "python":
-        run_python(block.text, folder)
+        terminal.python(block.text)
     elif block.language == "yaml":
-        check_yaml(block.text, folder)
+        check_rules(block.text, folder)
     else:
-        assert block.language in WITHOUT_OUTPUT, f"nobody knows how to run a block of {block.language}"
+        assert block.language in SHOWN_ONLY, f"nobody knows how to run a block of {block.language}"
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_readme_runs(name: str, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "session").mkdir()
+    terminal = Terminal(tmp_path / "session")
     for block in blocks_of(repository / name):
         if not block.not_run:
-            run_block(block, tmp_path)
+            run_block(block, terminal, tmp_path)
+
+
+@pytest.mark.parametrize("name", PAGES_WITH_RULES)
+def test_rules_in_the_documents_can_be_read(name: str, repository: Path, tmp_path: Path) -> None:
+    blocks = [block for block in blocks_of(repository / name) if block.language == "yaml" and not block.not_run]
+    for block in blocks:
+        check_rules(block.text, tmp_path)
 
 
 CASES = [
@@ -66,13 +69,22 @@ def test_shown_output_is_compared_line_by_line(expected: str, printed: str, same
 
 
 def test_a_console_block_is_one_session_and_its_failures_are_announced(tmp_path: Path) -> None:
-    check_console("$ echo one \\\n  two\none two\n$ test -e nothing\n$ echo $?\n1\n$ true\n", tmp_path)
+    Terminal(tmp_path).check("$ echo one \\\n  two\none two\n$ test -e nothing\n$ echo $?\n1\n$ true\n")
     with pytest.raises(AssertionError, match="unannounced"):
-        check_console("$ test -e nothing\n$ true\n", tmp_path)
+        Terminal(tmp_path).check("$ test -e nothing\n$ true\n")
     with pytest.raises(AssertionError, match="unannounced"):
-        check_console("$ test -e nothing\n", tmp_path)
+        Terminal(tmp_path).check("$ test -e nothing\n")
     with pytest.raises(AssertionError, match="is not what stands there"):
-        check_console("$ echo one\ntwo\n", tmp_path)
+        Terminal(tmp_path).check("$ echo one\ntwo\n")
+
+
+def test_a_session_follows_the_reader_into_a_folder(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.check("$ mkdir inner && cd inner\n$ touch here && ls\nhere\n")
+    assert terminal.folder == tmp_path / "inner"
+    terminal.python("open('here')")
+    with pytest.raises(AssertionError, match="FileNotFoundError"):
+        terminal.python("open('there')")
 
 
 def test_blocks_know_their_language_and_their_reason(tmp_path: Path) -> None:
