@@ -25,8 +25,8 @@ _ATTEMPTS = 10
 _READ_BYTES = 256 * 1024
 # The note beside a part holds an address and an ETag or a date; anything longer isn't ours.
 _MAX_NOTE_BYTES = 64 * 1024
-# torch hub's own form, `resnet50-19c8e357.pth`: the first digits of the file's sha256.
-_HASH = re.compile(r"-([0-9a-f]{8,64})\.")
+# torch hub's own form, `resnet50-19c8e357.pth`: the first digits of the file's sha256. A date (`-20210604.`) is none.
+_HASH = re.compile(r"-(?!(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9]\.)([0-9a-f]{8,64})\.")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=-]")
 _MAX_NAME = 150
 
@@ -130,8 +130,9 @@ def _check_hash(part: str, path: str) -> None:
     with InputFile(part) as file:
         for piece in disk.pieces(FileRange(file, 0, file.nbytes)):
             digest.update(piece)
-    if not digest.hexdigest().startswith(match[1]):
-        what = f"the name promises a file whose sha256 starts with {match[1]}, the download's starts with {digest.hexdigest()[: len(match[1])]}"
+    promised, found = match[1], digest.hexdigest()[: len(match[1])]
+    if found != promised:
+        what = f"the name promises a file whose sha256 starts with {promised}; that of the download starts with {found}"
         raise CorruptError(what, where=path, hint="the download was removed; try again, or ask the publisher")
 
 
@@ -142,8 +143,9 @@ def _read_note(note: str, url: str) -> str:
             value = json.loads(file.read(0, file.nbytes)) if file.nbytes <= _MAX_NOTE_BYTES else None
     except (DiskError, ValueError, RecursionError):
         return ""
-    is_ours = isinstance(value, dict) and value.get("url") == url and isinstance(value.get("validator"), str)
-    return str(value["validator"]) if is_ours else ""
+    if not isinstance(value, dict) or value.get("url") != url:
+        return ""
+    return str(value.get("validator", ""))
 
 
 def _write_note(note: str, url: str, validator: str) -> None:

@@ -6,7 +6,6 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO
@@ -105,10 +104,11 @@ def _range(response: HTTPResponse, position: int, url: str) -> tuple[int, int | 
     return position, _number(match[2])
 
 
-def _validator(headers: Mapping[str, str]) -> str:
+def _validator(headers: HTTPMessage) -> str:
     """A strong ETag or a date; a weak ETag does not promise the same bytes."""
-    etag = headers.get("ETag", "")
-    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
+    etag: str = headers.get("ETag", "")
+    date: str = headers.get("Last-Modified", "")
+    return etag if etag and not etag.startswith("W/") else date
 
 
 def _number(text: str | None) -> int | None:

@@ -1,0 +1,199 @@
+"""Files by range, new files, locks and the few calls which publishing needs."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from ckpt_surgeon import disk
+from ckpt_surgeon.disk import FileLock, FileRange, InputFile, OutputFile
+from ckpt_surgeon.errors import DiskError, LockedError
+
+
+@pytest.fixture
+def ten(tmp_path):
+    path = tmp_path / "ten"
+    path.write_bytes(b"0123456789")
+    return str(path)
+
+
+def test_bytes_are_read_by_offset(ten):
+    with InputFile(ten) as file:
+        assert file.nbytes == 10
+        assert (file.read(0, 3), file.read(7, 3), file.read(4, 0)) == (b"012", b"789", b"")
+
+
+def test_a_buffer_is_the_readers_own(ten):
+    with InputFile(ten) as file:
+        buffer = file.read_buffer(2, 4)
+        assert (type(buffer), buffer) == (bytearray, b"2345")
+        buffer[0] = 0
+        assert file.read(2, 1) == b"2"
+
+
+@pytest.mark.parametrize(("offset", "nbytes"), [(0, 11), (8, 3), (10, 1)])
+def test_reading_past_the_end_says_that_the_file_changed(ten, offset, nbytes):
+    with InputFile(ten) as file, pytest.raises(DiskError, match="early"):
+        file.read(offset, nbytes)
+
+
+def test_a_file_which_is_cut_while_it_is_open_is_an_error_and_no_crash(ten):
+    with InputFile(ten) as file:
+        assert file.is_unchanged()
+        os.truncate(ten, 5)
+        assert not file.is_unchanged()
+        with pytest.raises(DiskError, match="changed"):
+            file.read(0, 10)
+
+
+def test_a_fifo_is_refused_without_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DiskError, match="not a regular file"):
+        InputFile(str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_what_is_no_file_is_a_disk_error_with_its_path(tmp_path, name):
+    with pytest.raises(DiskError) as caught:
+        InputFile(str(tmp_path / name))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_range_has_parts_but_only_within_itself(ten):
+    with InputFile(ten) as file:
+        part = FileRange(file, 2, 6).part(1, 3)
+        assert file.read(part.offset, part.nbytes) == b"345"
+        with pytest.raises(ValueError, match="leaves"):
+            FileRange(file, 2, 6).part(4, 3)
+        with pytest.raises(ValueError, match="leaves"):
+            FileRange(file, 2, 6).part(-1, 3)
+
+
+def test_pieces_join_to_the_range(ten):
+    with InputFile(ten) as file:
+        found = list(disk.pieces(FileRange(file, 1, 8), size=3))
+    assert found == [b"123", b"456", b"78"]
+
+
+def test_a_new_file_never_replaces_one(ten):
+    with pytest.raises(DiskError, match="exists"):
+        OutputFile(ten)
+    with open(ten, "rb") as file:
+        assert file.read() == b"0123456789"
+
+
+def test_what_is_written_and_copied_follows_in_order(tmp_path, ten):
+    path = str(tmp_path / "new")
+    with InputFile(ten) as source, OutputFile(path) as output:
+        output.reserve(1000)
+        output.write(b"")
+        output.write(memoryview(bytearray(b"ab")))
+        output.copy(FileRange(source, 3, 4))
+        output.sync()
+    with open(path, "rb") as file:
+        assert file.read() == b"ab3456"
+
+
+def test_a_resumed_file_is_written_from_its_end_on_or_from_its_start(ten):
+    with OutputFile(ten, resume=True) as output:
+        assert output.position == 10
+        output.write(b"ab")
+        output.sync()
+    with open(ten, "rb") as file:
+        assert file.read() == b"0123456789ab"
+    with OutputFile(ten, resume=True) as output:
+        output.restart()
+        output.write(b"cd")
+        output.sync()
+    with open(ten, "rb") as file:
+        assert file.read() == b"cd"
+
+
+def test_a_lock_is_held_by_one_and_leaves_nothing_behind(tmp_path):
+    path = str(tmp_path / "lock")
+    with FileLock(path) as lock:
+        with pytest.raises(LockedError):
+            FileLock(path)
+        assert os.listdir(tmp_path) == ["lock"]
+        lock.release()
+        lock.release()
+    assert os.listdir(tmp_path) == []
+    with FileLock(path):
+        assert os.listdir(tmp_path) == ["lock"]
+
+
+def test_a_lock_file_left_behind_is_taken_over(tmp_path):
+    path = tmp_path / "lock"
+    path.touch()
+    with FileLock(str(path)):
+        pass
+    assert not path.exists()
+
+
+def test_a_lock_is_waited_for_and_never_shared(tmp_path):
+    path, inside, most = str(tmp_path / "lock"), [], []
+
+    def work():
+        for _ in range(20):
+            with FileLock(path, wait=True):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1] * 80
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_in_a_folder_which_is_not_there_is_a_disk_error(tmp_path):
+    with pytest.raises(DiskError, match="No such file") as caught:
+        FileLock(str(tmp_path / "no" / "lock"))
+    assert not isinstance(caught.value, LockedError)
+
+
+def test_a_name_is_never_taken_from_an_existing_file(tmp_path):
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    with pytest.raises(FileExistsError):
+        disk.system.rename_new(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "b"
+    disk.system.rename_new(str(tmp_path / "a"), str(tmp_path / "c"))
+    assert sorted(os.listdir(tmp_path)) == ["b", "c"]
+
+
+def test_two_folders_exchange_their_names(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"was_{name}").touch()
+    try:
+        disk.system.exchange(str(tmp_path / "a"), str(tmp_path / "b"))
+    except OSError as error:
+        assert error.errno in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)  # noqa: PT017
+        pytest.skip("this file system has no exchange of names")
+    assert os.listdir(tmp_path / "a") == ["was_b"]
+    assert os.listdir(tmp_path / "b") == ["was_a"]
+
+
+def test_more_space_than_there_is_cannot_be_had(tmp_path):
+    disk.require_space(str(tmp_path), 1)
+    with pytest.raises(DiskError, match="free"):
+        disk.require_space(str(tmp_path), 2**62)
+
+
+@pytest.mark.parametrize("act", [disk.sync_folder, lambda path: disk.require_space(path, 1)])
+def test_a_missing_folder_is_a_disk_error(tmp_path, act):
+    with pytest.raises(DiskError, match="No such file"):
+        act(str(tmp_path / "missing"))
+
+
+def test_one_file_under_two_names_is_the_same_file(ten, tmp_path):
+    os.link(ten, tmp_path / "twin")
+    (tmp_path / "other").write_bytes(b"0123456789")
+    same, other = os.stat(tmp_path / "twin"), os.stat(tmp_path / "other")
+    assert disk.is_same_file(os.stat(ten), same)
+    assert not disk.is_same_file(os.stat(ten), other)
