@@ -63,14 +63,22 @@ def _without_envelope(plan: Plan, bare: bool) -> Header:
     envelope = plan.source.envelope
     if bare:
         return plan.header
-    lost = [f"{name} ({text})" for name, text in envelope.contents.items() if name not in envelope.scalars]
-    lost += [f"the table {table.path or '(root)'} ({table.tensors} tensors)" for table in envelope.tables if table.path != envelope.path]
-    lost += [f"the optimizer state {path}" for path in envelope.optimizers if plan.keeps_optimizer and path not in envelope.contents]
+    lost = _lost(plan)
     if lost:
         hint = "write .pt to keep it, or say --bare to leave it behind"
         raise CoverageError(f"safetensors would lose what stands around the weights: {', '.join(map(escape, lost))}", hint=hint)
     scalars = {name: text for name, text in envelope.scalars.items() if name not in plan.header.metadata}
     return replace(plan.header, metadata={**scalars, **plan.header.metadata})
+
+
+def _lost(plan: Plan) -> list[str]:
+    """What of the envelope tensors and text cannot hold; optimizer state which is dropped anyway is not lost here."""
+    envelope = plan.source.envelope
+    gone = set(envelope.scalars) | (set() if plan.keeps_optimizer else set(envelope.optimizers))
+    beside = [f"{name} ({text})" for name, text in envelope.contents.items() if name not in gone]
+    inner = {table.path: f"the table {table.path or '(root)'} ({table.tensors} tensors)" for table in envelope.tables}
+    inner |= {path: f"the optimizer state {path}" for path in envelope.optimizers if path not in gone}
+    return beside + [text for path, text in inner.items() if path != envelope.path and path.partition(".")[0] not in envelope.contents]
 
 
 def _kept(plan: Plan, reader: Reader | None) -> Keep:

@@ -13,14 +13,15 @@ def moved_metadata(
 ) -> dict[str, Mapping[str, Any]]:
     """The `_metadata` of the output, from (source key, output key) pairs and all keys of the source.
 
-    A module's entry goes where its tensors went; a module without tensors goes with its nearest ancestor.
+    A module's entry goes where its tensors went (the root's stays at the root as well); a module without tensors goes with
+    its nearest ancestor.
     The entry of a module whose every tensor was left out stays behind.
     """
     if not metadata:
         return {}
     module_of = _moved_modules(moves)
     filled = _with_ancestors(source_keys)
-    moved: dict[str, Mapping[str, Any]] = {}
+    moved: dict[str, Mapping[str, Any]] = {"": metadata[""]} if "" in metadata else {}
     for path, entry in metadata.items():
         place = _place(path, module_of, filled)
         if place is not None:
@@ -37,9 +38,9 @@ def _moved_modules(moves: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for source_key, output_key in moves:
         source, output = _parent(source_key), _parent(output_key)
-        while source and source not in found:
+        while source not in found:
             found[source] = output
-            if source.rpartition(".")[2] != output.rpartition(".")[2]:
+            if not source or source.rpartition(".")[2] != output.rpartition(".")[2]:
                 break
             source, output = _parent(source), _parent(output)
     return {"": "", **found}

@@ -88,7 +88,7 @@ def _surplus_problems(surplus: Table) -> Iterable[Problem]:
 def _folded(keys: list[str], what: str, hint: str) -> Iterable[Problem]:
     if not keys:
         return
-    names = [f"{text} x{count}" if count > 1 else text for text, count in fold(keys)]
+    names = [f"{escape(text)} x{count}" if count > 1 else escape(text) for text, count in fold(keys)]
     more = f"; and {len(names) - _MOST_LINES} more groups" if len(names) > _MOST_LINES else ""
     yield Problem(f"{what}: {'; '.join(names[:_MOST_LINES])}{more}", hint=hint)
 

@@ -7,8 +7,9 @@ from ckpt_surgeon.planning.modules import moved_metadata
 CASES = [
     ("nothing moves", ["a.w"], ["a.w"], ["", "a"], {"": "", "a": "a"}),
     ("a prefix goes", ["m.a.w"], ["a.w"], ["", "m", "m.a"], {"": "", "a": "m.a"}),
-    ("a prefix comes", ["a.w"], ["m.a.w"], ["", "a"], {"": "", "m.a": "a"}),
-    ("a module without tensors goes with its parent", ["m.a.w"], ["n.a.w"], ["", "m", "m.a", "m.relu"], {"": "", "n": "m", "n.a": "m.a", "n.relu": "m.relu"}),
+    ("a prefix comes", ["a.w"], ["m.a.w"], ["", "a"], {"": "", "m": "", "m.a": "a"}),
+    ("the root itself goes down", ["w"], ["fc.w"], [""], {"": "", "fc": ""}),
+    ("a module without tensors goes with its parent", ["m.a.w"], ["n.a.w"], ["", "m", "m.relu"], {"": "", "n": "m", "n.relu": "m.relu"}),
     ("a dropped module stays behind", ["a.w", "b.w"], ["a.w", None], ["", "a", "b", "b.inner"], {"": "", "a": "a"}),
     ("a leaf of another name", ["x.conv.w"], ["y.proj.w"], ["", "x", "x.conv"], {"": "", "y.proj": "x.conv"}),
     ("two modules become one", ["q.w", "k.w"], ["qk.w", "qk.w"], ["", "q", "k"], {"": "", "qk": "q"}),
