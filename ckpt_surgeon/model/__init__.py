@@ -4,6 +4,7 @@ from ckpt_surgeon.model.arguments import parse_arguments
 from ckpt_surgeon.model.building import build, is_spec
 from ckpt_surgeon.model.initialization import initial_tensors
 from ckpt_surgeon.model.seeding import seeded
+from ckpt_surgeon.model.skeleton import skeleton
 from ckpt_surgeon.model.state import StateDictReader, header_of_module, header_of_state_dict
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "is_spec",
     "parse_arguments",
     "seeded",
+    "skeleton",
 ]
