@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from ckpt_surgeon.keys.display import escape, fold
@@ -14,7 +15,10 @@ from ckpt_surgeon.report.page import Document
 __all__ = ["RecipeRow", "fold_recipes", "ops_document", "ops_text", "recipe_document"]
 
 _DIGITS = re.compile("[0-9]+")
+_BRACES = re.compile(r"\{([0-9.,]+)\}")  # as `fold` writes them
 _MOST_PARAMETERS = 60  # characters of an op's parameters in a table
+
+_Member = tuple[str, tuple[str, ...], str]  # target key, source keys, ops in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def _parameters(part: Derived) -> str:
 
 def fold_recipes(recipes: Iterable[tuple[str, Recipe | None, str]], *, detailed: bool = False) -> list[RecipeRow]:
     """(target key, recipe, class) -> rows. Recipes which differ in numbers only share a row, where that says the whole truth."""
-    groups: dict[tuple[object, ...], list[tuple[str, tuple[str, ...], str]]] = {}
+    groups: dict[tuple[object, ...], list[_Member]] = {}
     for key, recipe, classification in recipes:
         sources = () if recipe is None else tuple(source.key for source in sources_of(recipe) if not source.file)
         ops = "" if recipe is None else ops_text(recipe)
@@ -79,13 +83,30 @@ def fold_recipes(recipes: Iterable[tuple[str, Recipe | None, str]], *, detailed:
     return [row for (_, _, classification), members in groups.items() for row in _rows(members, str(classification))]
 
 
-def _rows(members: list[tuple[str, tuple[str, ...], str]], classification: str) -> Iterator[RecipeRow]:
-    """Rows of one group: targets and each column of sources are folded alike, or not at all."""
-    keys, columns, ops = [key for key, _, _ in members], list(zip(*(sources for _, sources, _ in members), strict=True)), members[0][2]
-    targets, folded_columns = fold(keys), [fold(column) for column in columns]
-    if any([count for _, count in column] != [count for _, count in targets] for column in folded_columns):
-        for key, sources, text in members:
-            yield RecipeRow(key, 1, ", ".join(map(escape, sources)), text, classification)
+def _rows(members: list[_Member], classification: str) -> Iterator[RecipeRow]:
+    """Rows of one group: each row's n-th target must read its n-th sources, else nothing is folded."""
+    ops = members[0][2]
+    blocks = [fold(names) for names in zip(*((key, *sources) for key, sources, _ in members), strict=True)]
+    rows = list(zip(*blocks, strict=True)) if len({len(block) for block in blocks}) == 1 else []
+    told = [names for row in rows for names in zip(*(_expanded(*block) for block in row), strict=False)]
+    if sorted(told) != sorted((key, *sources) for key, sources, _ in members):
+        for key, sources, _ in members:
+            yield RecipeRow(key, 1, ", ".join(map(escape, sources)), ops, classification)
         return
-    for i, (key, count) in enumerate(targets):
-        yield RecipeRow(key, count, ", ".join(escape(column[i][0]) for column in folded_columns), ops, classification)
+    for (target, count), *columns in rows:
+        yield RecipeRow(target, count, ", ".join(escape(text) for text, _ in columns), ops, classification)
+
+
+def _expanded(text: str, count: int) -> list[str]:
+    """The names which a folded block stands for, in the order of its numbers."""
+    if count == 1:
+        return [text]
+    parts = _BRACES.split(text)
+    choices = [_numbers(part) if i % 2 else [part] for i, part in enumerate(parts)]
+    return ["".join(names) for names in product(*choices)]
+
+
+def _numbers(ranges: str) -> list[str]:
+    """`0..2,5` -> 0, 1, 2, 5."""
+    bounds = [part.partition("..") for part in ranges.split(",")]
+    return [str(number) for first, _, last in bounds for number in range(int(first), int(last or first) + 1)]
