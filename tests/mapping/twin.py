@@ -121,7 +121,7 @@ def _strip_prefix(prefixes: str | list[str], keys: list[str]) -> dict[str, str |
 def _add_prefix(body: str | dict[str, Any], keys: list[str]) -> dict[str, str | None]:
     prefix = body if isinstance(body, str) else body["prefix"]
     patterns = ["**"] if isinstance(body, str) else _listed(body.get("match", "**"))
-    return {key: prefix + key for key in keys if _any(patterns, key)}
+    return {key: f"{prefix.removesuffix('.')}.{key}" for key in keys if _any(patterns, key)}
 
 
 def _any(patterns: list[str], key: str) -> bool:
@@ -139,14 +139,16 @@ def _keep(patterns: str | list[str], keys: list[str]) -> dict[str, str | None]:
 
 def _rename(pairs: dict[str, str], keys: list[str]) -> dict[str, str | None]:
     moves: dict[str, str | None] = {}
+    unused = False
     for pattern, template in pairs.items():
         found = {key: captures for key in keys if (captures := matches(pattern, key)) is not None}
-        if not found:
-            raise Refused(f"{pattern} matches nothing")
+        unused = unused or not found
         for key, captures in found.items():
             if key in moves:
                 raise Refused(f"two pairs match {key}")
             moves[key] = filled(template, captures)
+    if moves and unused:
+        raise Refused("one pair matches, another does not")
     return moves
 
 
@@ -165,14 +167,23 @@ def _replace(pairs: dict[str, str], keys: list[str]) -> dict[str, str | None]:
 
 
 def _longest(pairs: dict[str, str], segments: list[str]) -> tuple[int, str]:
-    """How many of the first segments the longest pair replaces, and by what; 0 and the first segment where none does."""
-    best = (0, segments[0])
-    for pattern, template in pairs.items():
+    """How many of the first segments the longest pair replaces, and by what; 0 and the first segment where none does.
+
+    Of two of one length the one without wildcards; two with wildcards are refused.
+    """
+    found: dict[int, list[str]] = {}
+    for pattern in pairs:
         n = len(pattern.split("."))
-        captures = matches(pattern, ".".join(segments[:n])) if n <= len(segments) else None
-        if captures is not None and n > best[0]:
-            best = (n, filled(template, captures))
-    return best
+        if n <= len(segments) and matches(pattern, ".".join(segments[:n])) is not None:
+            found.setdefault(n, []).append(pattern)
+    if not found:
+        return 0, segments[0]
+    n = max(found)
+    run = ".".join(segments[:n])
+    best = [pattern for pattern in found[n] if pattern == run] or found[n]
+    if len(best) > 1:
+        raise Refused(f"{best} match {run}")
+    return n, filled(pairs[best[0]], matches(best[0], run) or {})
 
 
 _OPS: dict[str, Callable[[Any, list[str]], dict[str, str | None]]] = {
