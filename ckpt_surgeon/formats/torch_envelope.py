@@ -93,7 +93,7 @@ def choose_table(root: Node, contents: Contents, path: str | None, tensor_of: Te
     found = next((table for table in contents.tables if table.path == path), None)
     if found is not None:
         return found
-    for node in _nodes_at(root, path):
+    for node in _nodes_at(root, path) if path else (root,):
         table = table_of(node, path, tensor_of) if is_module(node) or pairs_of(node) is not None else None
         if table is not None and table.summary.tensors:
             return table
@@ -121,9 +121,6 @@ def _listed(tables: list[Table]) -> str:
 
 def _nodes_at(node: Node, path: str) -> Iterator[Node]:
     """The containers at a dotted path; names may have dots of their own."""
-    if not path:
-        yield node
-        return
     for child in children_of(node):
         if path == child.name:
             yield child.node

@@ -89,8 +89,12 @@ def table_node(**entries: Node) -> Dict:
 
 def raw_bytes(tensor: torch.Tensor) -> bytes:
     """The bytes of the contiguous tensor."""
-    plain = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return bytes(plain.view(torch.uint8).numpy().tobytes()) if plain.numel() else b""
+    if not tensor.numel():
+        return b""
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    # Sizes of 1 may have any stride, which `view` minds.
+    flat = plain.as_strided((plain.numel(),), (1,))
+    return bytes(flat.view(torch.uint8).numpy().tobytes())
 
 
 def kept(reader: TorchCheckpoint, **more: Any) -> Keep:
