@@ -13,6 +13,8 @@ import torch
 from truths import evaluate
 
 from ckpt_surgeon.errors import CoverageError, RulesError, SurgeryError
+from ckpt_surgeon.ops.renaming import Rename
+from ckpt_surgeon.ops.replacing import Replace
 from ckpt_surgeon.planning import Plan, Recipe, Source, make_plan, sources_of
 from ckpt_surgeon.rules import Rules, parse_rules
 from ckpt_surgeon.spec import Header, TensorSpec
@@ -162,6 +164,23 @@ def test_a_rules_file_needs_each_of_its_rules(name: str, number: int) -> None:
         return
     with pytest.raises(SurgeryError):
         make_plan(fewer, pair.source, pair.target)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_rules_file_needs_each_line_of_its_renames(name: str) -> None:
+    pair = _pair(name)
+    for fewer in _each_line_less(_rules(name)):
+        with pytest.raises(SurgeryError):
+            make_plan(fewer, pair.source, pair.target)
+
+
+def _each_line_less(rules: Rules) -> Iterator[Rules]:
+    for number, rule in enumerate(rules.rules):
+        if not isinstance(rule.op, Rename | Replace) or len(rule.op.pairs) == 1:
+            continue
+        for line in rule.op.pairs:
+            op = type(rule.op)({each: template for each, template in rule.op.pairs.items() if each != line})
+            yield replace(rules, rules=(*rules.rules[:number], replace(rule, op=op), *rules.rules[number + 1 :]))
 
 
 def _longer(entries: dict[str, TensorSpec], key: str) -> dict[str, TensorSpec]:
