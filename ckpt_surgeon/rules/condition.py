@@ -39,7 +39,8 @@ class Equal:
 
     def holds(self, variables: Variables) -> bool:
         """Raises RulesError when one of the variables is unset."""
-        return all([_text(_value(name, variables)) == _text(wanted) for name, wanted in self.pairs])  # a list: each one is looked up
+        found = [_value(name, variables) for name, _ in self.pairs]  # all are looked up: an unset one is an error, whatever the others say
+        return all(_text(value) == _text(wanted) for value, (_, wanted) in zip(found, self.pairs, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,231 @@
+"""One entry of `rules:` -> Rule: exactly one op, and the words which every rule may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.folding import Scheme
+from ckpt_surgeon.keys.matching import nearest
+from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.ops.registry import OPS, OpType, load_plugins
+from ckpt_surgeon.rules.condition import Condition, Equal, Not, Truthy
+from ckpt_surgeon.rules.node import Node, shown
+from ckpt_surgeon.rules.rule import Expect, Rule
+
+__all__ = ["COMMON", "PLACES", "read_entry"]
+
+COMMON = ("when", "if", "expect", "why")
+PLACES = ("match", "source", "target")  # of a tensor op; its own parameters never bear these names
+_FORM = "An entry is `op: parameters`, with `when`, `if`, `expect` and `why` beside it."
+_ONE = "Give one, and put each capture on both sides."
+_SEVERAL = "List several, or write a capture which stands only there, such as {e:int} or {x:q|k|v}."
+_SCALARS = "Compare with text, a number, true or false."
+
+
+@dataclass(slots=True)
+class _Body:
+    """An op's body, taken apart: its parameters, and on which keys it works."""
+
+    parameters: dict[str, Node] = field(default_factory=dict)
+    sources: tuple[Pattern, ...] = ()
+    targets: tuple[Template, ...] = ()
+
+
+def read_entry(entry: Node) -> Rule | None:
+    """The rule, or None after complaints."""
+    before = len(entry.problems)
+    if not isinstance(entry.data, dict):
+        entry.complain(f"a rule is a mapping; found {shown(entry.data)}", _FORM)
+        return None
+    if not entry.is_mapping("a rule"):
+        return None
+    name = _op_name(entry)
+    if name is None:
+        return None
+    op = OPS[name]
+    body = _read_body(op, entry.child(name))
+    rule = _read_rule(op, body, entry, entry.child(name)) if body is not None else None
+    return rule if len(entry.problems) == before else None
+
+
+def _op_name(entry: Node) -> str | None:
+    """The one op of an entry; complains of none, of several, and of unknown words."""
+    words = [word for word in entry.data if word not in COMMON]
+    if not all(word in OPS for word in words):
+        try:
+            load_plugins()
+        except RulesError as error:
+            entry.blame(error)
+    ops = [word for word in words if word in OPS]
+    for word in words:
+        if word not in OPS:
+            _unknown_word(entry, word, has_op=bool(ops))
+    if len(ops) > 1:
+        entry.complain(f"two ops in one rule: {' and '.join(ops[:2])}", "Write each op as an entry of its own; they run in order.")
+    if not words:
+        entry.complain("a rule without an op", _FORM)
+    return ops[0] if len(ops) == 1 else None
+
+
+def _unknown_word(entry: Node, word: str, *, has_op: bool) -> None:
+    """A word beside an op may be one of the op's parameters, set one step too far to the left."""
+    op = next((op for op in entry.data if op in OPS), "")
+    if op and word in _body_words(OPS[op]):
+        hint = f"It is a parameter of {op}: write {{{op}: {{..., {word}: ...}}}}."
+        entry.child(word).complain(f"{word!r} stands beside the op", hint, key=True)
+        return
+    known = COMMON if has_op else (*OPS, *COMMON)
+    if has_op or nearest(word, known):
+        entry.unknown(word, known, "a rule")
+        return
+    entry.child(word).complain(f"unknown op {escape(word)!r}", f"Known: {', '.join(OPS)}.", key=True)
+
+
+def _read_rule(op: OpType, body: _Body, entry: Node, node: Node) -> Rule | None:
+    from ckpt_surgeon.rules.schema import build
+
+    common = _Common.read(entry)
+    where = entry.document.where(node.place, key=True)
+    try:
+        made = build(op, {name: part.data for name, part in body.parameters.items()}, body.parameters, node)
+    except RulesError as error:
+        node.problems.extend(error.located(where).problems)
+        return None
+    if made is None:
+        return None
+    return Rule(made, body.sources, body.targets, common.when, common.condition, common.expect, common.why, where)
+
+
+def _read_body(op: OpType, node: Node) -> _Body | None:
+    """The parts of an op's body; None after a complaint which makes the parts useless."""
+    if op.body.only:
+        return _Body({op.body.whole: node})
+    if not isinstance(node.data, dict):
+        return _read_whole(op, node)
+    if not node.is_mapping(op.name):
+        return None
+    body = _Body()
+    if hasattr(op, "arity"):
+        body.sources, body.targets = _read_places(op, node)
+    reserved = PLACES if hasattr(op, "arity") else ()
+    known = _body_words(op)
+    body.parameters = {str(part.place[-1]): part for part in node.words(known, op.name) if part.place[-1] not in reserved}
+    return body
+
+
+def _read_whole(op: OpType, node: Node) -> _Body | None:
+    """A body which is no mapping."""
+    if not op.body.whole:
+        node.complain(f"{op.name} takes a mapping of its parameters; found {shown(node.data)}", _form_of(op))
+        return None
+    if op.body.whole == "match" and hasattr(op, "arity"):
+        return _Body(sources=node.patterns(op.name))
+    return _Body({op.body.whole: node})
+
+
+def _names(op: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(op))
+
+
+def _body_words(op: Any) -> tuple[str, ...]:
+    """The keys which an op's body may have."""
+    if op.body.only:
+        return ()
+    return (*PLACES, *_names(op)) if hasattr(op, "arity") else _names(op)
+
+
+def _form_of(op: OpType) -> str:
+    parameters = ", ".join(f"{name}: ..." for name in _names(op))
+    places = (
+        "match: ..., " if getattr(op, "arity", "") in ("1->1", "0->1") else "source: ..., target: ..., " if hasattr(op, "arity") else ""
+    )
+    return f"Write {op.name}: {{{(places + parameters).rstrip(', ')}}}"
+
+
+def _read_places(op: Any, node: Node) -> tuple[tuple[Pattern, ...], tuple[Template, ...]]:
+    """`match`, or `source` and `target`."""
+    found = set(PLACES) & set(node.data)
+    keeps = op.arity in ("1->1", "0->1")
+    if keeps and found == {"match"}:
+        return node.child("match").patterns("match"), ()
+    if op.arity == "0->1":
+        node.complain(f"{op.name} needs match: the target's keys which it makes", _form_of(op), key=True)
+        return (), ()
+    if found != {"source", "target"}:
+        wanted = "match (the key stays), or source and target" if keeps else "source and target"
+        given = f"; found {' and '.join(place for place in PLACES if place in found)}" if found else ""
+        node.complain(f"{op.name} needs {wanted}{given}", _form_of(op), key=True)
+        return (), ()
+    sources = node.child("source").patterns("source")
+    targets = node.child("target").parsed(Template.parse, "target", "a template")
+    if sources and targets:
+        _check_scheme(op, sources, targets, node)
+    return sources, targets
+
+
+def _check_scheme(op: Any, sources: tuple[Pattern, ...], targets: tuple[Template, ...], node: Node) -> None:
+    """Whether sources and targets go together, and with the number of the op's inputs and outputs."""
+    try:
+        scheme = Scheme.of(sources, targets)
+    except RulesError as error:
+        node.blame(error)
+        return
+    inputs, outputs = op.arity.split("->")
+    for side, has_many, number in (("source", scheme.has_many_inputs, inputs), ("target", scheme.has_many_outputs, outputs)):
+        if has_many != (number != "1"):
+            found = "several are" if has_many else "one is"
+            wanted = ("one tensor", _ONE) if number == "1" else ("several tensors", _SEVERAL)
+            node.child(side).complain(f"{op.name}: its {side} is {wanted[0]}, and {found} given", wanted[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """The words which every rule may have."""
+
+    when: Any = None
+    condition: Condition | None = None
+    expect: Expect = None
+    why: str = ""
+
+    @staticmethod
+    def read(entry: Node) -> _Common:
+        """Complains of each which is wrong."""
+        given = {word: entry.child(word) for word in COMMON if word in entry.data}
+        return _Common(
+            given["when"].word("when", ("mismatched",)) if "when" in given else None,
+            _read_condition(given["if"]) if "if" in given else None,
+            _read_expect(given["expect"]) if "expect" in given else None,
+            given["why"].text("why") if "why" in given else "",
+        )
+
+
+def _read_expect(node: Node) -> Expect:
+    return "any" if node.data == "any" else node.integer("expect (the number of matches, or any)")
+
+
+def _read_condition(node: Node) -> Condition | None:
+    if isinstance(node.data, str) and node.data:
+        return Truthy(node.data)
+    if not isinstance(node.data, dict) or not node.data:
+        node.complain(f"if is NAME, {{NAME: VALUE}} or {{not: ...}}; found {shown(node.data)}", "Variables come from --set NAME=VALUE.")
+        return None
+    if not node.is_mapping("if"):
+        return None
+    if "not" in node.data:
+        return _read_negation(node)
+    for name, value in node.data.items():
+        if value is None or isinstance(value, dict | list):
+            node.child(name).complain(f"if: {name} is compared with {shown(value)}", _SCALARS)
+    return Equal(tuple(node.data.items()))
+
+
+def _read_negation(node: Node) -> Condition | None:
+    if len(node.data) > 1:
+        node.complain("if: `not` stands alone", "Write {not: {NAME: VALUE, ...}}: not all of them.")
+        return None
+    inner = _read_condition(node.child("not"))
+    return None if inner is None else Not(inner)

@@ -1,0 +1,105 @@
+"""The JSON Schema of a rules file, for editors; made from the ops, so that it cannot differ from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt_surgeon.ops.registry import OPS, OpType, load_plugins
+from ckpt_surgeon.rules.sections import ALLOW, CLASSES, VERSION
+
+__all__ = ["json_schema"]
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_PATTERN = {"type": "string", "minLength": 1}
+_PATTERNS = {"anyOf": [_PATTERN, {"type": "array", "items": _PATTERN, "minItems": 1}]}
+_PATTERNS_REF = {"$ref": "#/$defs/patterns"}
+_SCALAR = {"type": ["string", "number", "boolean"]}
+_COMMON = {
+    "when": {"const": "mismatched", "description": "Only keys whose shape is not the target's."},
+    "if": {"$ref": "#/$defs/condition"},
+    "expect": {"anyOf": [{"type": "integer", "minimum": 0}, {"const": "any"}], "description": "How many matches; at least one by default."},
+    "why": {"type": "string"},
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON Schema (draft 2020-12) of a rules file, for the ops which are installed. Raises RulesError for a broken plug-in."""
+    load_plugins()
+    return {
+        "$schema": _DRAFT,
+        "title": "Rules of ckpt-surgeon",
+        **_closed({"version": {"const": VERSION}, "rules": _list_of_rules(), "allow": _allow(), "finetune": _finetune()}, ["version"]),
+        "$defs": {
+            "patterns": _PATTERNS,
+            "condition": _condition(),
+            **{f"op_{name}": _body(op) for name, op in OPS.items()},
+        },
+    }
+
+
+def _closed(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required or [], "additionalProperties": False}
+
+
+def _list_of_rules() -> dict[str, Any]:
+    """Exactly one op each: an object with one op's word is told from all others by that word."""
+    words = {name: {"$ref": f"#/$defs/op_{name}"} for name in OPS}
+    return {
+        "type": "array",
+        "items": {**_closed({**words, **_COMMON}), "oneOf": [{"required": [name]} for name in OPS]},
+    }
+
+
+def _condition() -> dict[str, Any]:
+    negated = _closed({"not": {"$ref": "#/$defs/condition"}}, ["not"])
+    equal = {"type": "object", "minProperties": 1, "properties": {"not": False}, "additionalProperties": _SCALAR}
+    return {"anyOf": [{"type": "string", "minLength": 1}, negated, equal]}
+
+
+def _allow() -> dict[str, Any]:
+    return _closed(dict.fromkeys(ALLOW, _PATTERNS_REF))
+
+
+def _finetune() -> dict[str, Any]:
+    index = _closed({"space": {"enum": ["parameters", "state_dict"]}, "below": {"type": "integer", "minimum": 0}}, ["space", "below"])
+    head = _closed({"module": {"type": "string"}, "classes": {"type": "integer", "minimum": 0}}, ["module", "classes"])
+    rates = {
+        "type": "object",
+        "additionalProperties": {"type": "number", "minimum": 0},
+        "description": f"A class ({', '.join(CLASSES)}) or a pattern -> learning rate.",
+    }
+    return _closed({"freeze": _PATTERNS_REF, "freeze_index": index, "bn_eval": {"type": "boolean"}, "lr": rates, "head": head})
+
+
+def _body(op: OpType) -> dict[str, Any]:
+    """What may stand under an op's word."""
+    from ckpt_surgeon.rules.schema import parameters_schema
+
+    schema = parameters_schema(op)
+    parameters = {name: _untitled(part) for name, part in schema.get("properties", {}).items()}
+    described = {"description": (op.__doc__ or "").partition("\n")[0]}
+    if op.body.only:
+        return {**described, **parameters[op.body.whole]}
+    forms = _forms(op, parameters, list(schema.get("required", [])))
+    if op.body.whole:
+        forms.append(_PATTERNS_REF if op.body.whole not in parameters else _not_an_object(parameters[op.body.whole]))
+    return {**described, **forms[0]} if len(forms) == 1 else {**described, "anyOf": forms}
+
+
+def _forms(op: OpType, parameters: dict[str, Any], required: list[str]) -> list[dict[str, Any]]:
+    """A body as a mapping: of parameters, and for a tensor op with `match`, or `source` and `target`."""
+    arity = getattr(op, "arity", None)
+    if arity is None:
+        return [_closed(parameters, required)]
+    forms = [_closed({"match": _PATTERNS_REF, **parameters}, ["match", *required])] if arity in ("1->1", "0->1") else []
+    if arity != "0->1":
+        forms.append(_closed({"source": _PATTERNS_REF, "target": _PATTERNS_REF, **parameters}, ["source", "target", *required]))
+    return forms
+
+
+def _untitled(part: dict[str, Any]) -> dict[str, Any]:
+    return {word: value for word, value in part.items() if word != "title"}
+
+
+def _not_an_object(part: dict[str, Any]) -> dict[str, Any]:
+    return {**part, "not": {"type": "object"}}
