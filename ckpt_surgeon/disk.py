@@ -8,6 +8,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -288,10 +289,14 @@ class OutputFile:
             raise disk_error(error, self.path) from error
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if self._is_open:
-            self._is_open = False
+        """Close the file; a second call does nothing. A fault which the system tells only now is a DiskError."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
             system.close(self.descriptor)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
 
     def __enter__(self) -> Self:
         return self
@@ -328,11 +333,9 @@ class FileLock:
         if not self._is_held:
             return
         self._is_held = False
-        try:
+        with suppress(OSError):  # a lock file which stays is taken over by the next run
             system.unlink(self.path)
-        except OSError:
-            pass  # a lock file which stays is taken over by the next run
-        finally:
+        with suppress(OSError):
             system.close(self._descriptor)
 
     def __enter__(self) -> Self:

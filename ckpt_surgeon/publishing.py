@@ -152,7 +152,8 @@ def _workplace(path: str) -> Iterator[str]:
             _empty(folder)
         yield folder
     finally:
-        with suppress(OSError):  # what stays is removed by the next run
+        with suppress(OSError):  # what stays is given back its name, or removed, by the next run
+            _restore(folder, path)
             _empty(folder)
         lock.release()
         with suppress(OSError):
@@ -176,6 +177,8 @@ def _claim(folder: str, path: str) -> FileLock:
         except LockedError as error:
             raise LockedError("another run is writing it", where=path, hint="wait until it is done, or write to another path") from error
         except DiskError as error:
+            with suppress(OSError):
+                disk.system.rmdir(folder)
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
 
