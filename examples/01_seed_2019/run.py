@@ -105,7 +105,7 @@ def freeze_by_number() -> None:
 
     model = ResNet50()
     surgeon.finetune.freeze(model, below=165, space="state_dict")
-    print(f"   freeze by number, its space named: {trainable(model)} can")
+    print(f"   freeze by number, counted in the state_dict, and said so: {trainable(model)} can")
     model = ResNet50()
     surgeon.finetune.freeze(model, ["conv1.**", "bn1.**", "{layer1|layer2|layer3}.**"])
     print(f"   freeze by name: {trainable(model)} can: layer4 and fc")

@@ -13,7 +13,7 @@ SHOWN_ONLY = {"", "text"}
 
 def check_rules(text: str, folder: Path) -> None:
     """A rules file which is shown can be read."""
-    from ckpt_surgeon.surgery import rules_of
+    from ckpt_surgeon.sources import rules_of
 
     path = folder / "shown.yaml"
     path.write_text(text, encoding="utf-8")
