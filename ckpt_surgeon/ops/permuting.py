@@ -31,7 +31,7 @@ class _Reordered(TensorDefaults):
     def apply(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """The tensor, its dims in the new order, contiguous."""
         (tensor,) = tensors
-        return (tensor.permute(*self._order(tensor.dim(), list(tensor.shape))).contiguous(),)
+        return (tensor.permute(list(self._order(tensor.dim(), list(tensor.shape)))).contiguous(),)
 
     def infer(self, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         """The sizes in the new order."""

@@ -66,9 +66,8 @@ class Split(TensorDefaults):
             if known != outputs:
                 raise RulesError(f"split: {known} parts for {outputs} outputs")
             return self
-        if targets is None and self.sizes == "target":
-            raise RulesError("split: its sizes are the target's, and there is none", hint="Give a target, or sizes.")
         if targets is None:
+            self._refuse_unknown_target()
             return replace(self, parts=outputs)
         return replace(self, sizes=tuple(target.shape[dim_within(self.dim, len(target.shape), self.name, target)] for target in targets))
 
@@ -101,12 +100,17 @@ class Split(TensorDefaults):
         """The concatenation of the parts."""
         return Concat(self.dim)
 
+    def _refuse_unknown_target(self) -> None:
+        if self.sizes == "target":
+            raise RulesError("split: its sizes are the target's, and there is none", hint="Give a target, or sizes.")
+
     def _sizes_of(self, shape: tuple[int, ...], dim: int, of: object) -> tuple[int, ...]:
         size = shape[dim]
         if isinstance(self.sizes, tuple):
             if sum(self.sizes) != size:
                 raise RulesError(f"split: dim {dim} of {of} has size {size}; the sizes {list(self.sizes)} add up to {sum(self.sizes)}")
             return self.sizes
+        self._refuse_unknown_target()
         if self.parts is None:
             raise RulesError("split: neither sizes nor a number of outputs is known")
         if size % self.parts:

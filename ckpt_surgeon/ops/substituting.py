@@ -63,7 +63,8 @@ def _expression(text: str, replacement: str) -> regex.Pattern[str]:
     except (regex.error, OverflowError, RecursionError) as error:
         raise RulesError(f"sub: {escape(text)} is no regular expression: {error}") from None
     try:
-        compiled.sub(replacement, "")
+        # A replacement is only read once something is found, so here an empty key is, with the same groups.
+        regex.compile(f"{text}\n|", regex.VERSION0).sub(replacement, "")
     except (regex.error, IndexError) as error:
         hint = r"Groups are \1 or \g<name>; a backslash itself is \\."
         raise RulesError(f"sub: {escape(replacement)} is no replacement for {escape(text)}: {error}", hint=hint) from None

@@ -1,0 +1,49 @@
+"""Specs as they are displayed (`f32[2, 3]`), tensors of any type filled with noise, and their bytes."""
+
+import re
+from collections.abc import Sequence
+
+import torch
+
+from ckpt_surgeon.ops.protocol import Run
+from ckpt_surgeon.spec import DTYPES, TensorSpec
+
+SHORT = {dtype.short: dtype for dtype in DTYPES.values()}
+
+
+def spec_from(text: str) -> TensorSpec:
+    """`f32[2, 3]` -> its TensorSpec."""
+    found = re.fullmatch(r"(\w+)\[([\d, ]*)\]", text)
+    assert found is not None, text
+    return TensorSpec(tuple(int(size) for size in found[2].split(",") if size.strip()), SHORT[found[1]])
+
+
+def specs_of(texts: Sequence[str]) -> tuple[TensorSpec, ...]:
+    return tuple(map(spec_from, texts))
+
+
+def spec_of(tensor: torch.Tensor) -> TensorSpec:
+    return TensorSpec.of(str(tensor.dtype).removeprefix("torch."), *tensor.shape)
+
+
+def tensor_of(spec: TensorSpec, seed: int = 0) -> torch.Tensor:
+    """Noise in every byte; a bool only holds 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    high = 2 if spec.dtype.name == "bool" else 256
+    raw = torch.randint(0, high, (spec.nbytes,), dtype=torch.uint8, generator=generator)
+    return raw.view(getattr(torch, spec.dtype.name)).reshape(spec.shape)
+
+
+def tensors_of(specs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    return tuple(tensor_of(spec, seed) for seed, spec in enumerate(specs))
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
+    flat = tensor.contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+
+
+def moved(runs: Sequence[Run], inputs: Sequence[bytes]) -> bytes:
+    """What the runs take from the bytes of the inputs; none may reach beyond them."""
+    assert all(run.offset >= 0 and run.offset + run.nbytes <= len(inputs[run.input]) for run in runs)
+    return b"".join(inputs[run.input][run.offset : run.offset + run.nbytes] for run in runs)
