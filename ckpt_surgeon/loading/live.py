@@ -77,7 +77,25 @@ def _values(plan: Plan, target: Header) -> dict[str, Any]:
     """Every value which is to be loaded, ties included, in the dtypes of the model."""
     with open_readers(plan) as readers:
         found = {key: _fitted(key, value, target) for key, value in Evaluator(readers).tensors(plan)}
-    return found | {name: found[first] for name, first in plan.ties.items()}
+    values = found | {name: found[first] for name, first in plan.ties.items()}
+    _refuse_rivals(values, target)
+    return values
+
+
+def _refuse_rivals(values: Mapping[str, Any], target: Header) -> None:
+    """One tensor of the model cannot take two values: torch would let the last one win."""
+    pairs = [(first, name) for name, first in target.aliases.items() if first in values and name in values]
+    rivals = [pair for pair in pairs if not _same(values[pair[0]], values[pair[1]])]
+    if rivals:
+        names = "; ".join(f"{escape(first)} and {escape(name)}" for first, name in rivals)
+        hint = "drop one of them by a rule, or untie the model"
+        raise CoverageError(f"the model ties them, and the source has different values: {names}", hint=hint)
+
+
+def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    import torch
+
+    return first is second or torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
 
 
 def _fitted(key: str, value: Any, target: Header) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ckpt_surgeon.errors import ModelError
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -119,7 +121,7 @@ class _Staged:
                 original = self._originals.get(id(tensor))
                 if original is not None:
                     table[name] = original
-                    pairs[id(original)] = (original.detach(), tensor.detach())
+                    pairs[id(original)] = (original, tensor)
         for original, stand_in in pairs.values():
             if id(stand_in) in self._loaded or not _equal(original, stand_in):
                 self._exchange(original, stand_in)
@@ -127,7 +129,12 @@ class _Staged:
     def _exchange(self, original: torch.Tensor, stand_in: torch.Tensor) -> None:
         old = _copied(original)
         self._undo.append((original, old))
-        original.copy_(stand_in)
+        try:
+            original.copy_(stand_in)
+        except RuntimeError as error:
+            if _equal(original, old):  # it refused before it took a value
+                self._undo.pop()
+            raise ModelError(f"a tensor {list(original.shape)} of the model cannot be written, nothing was loaded: {error}") from error
         stand_in.copy_(old)
         self._undo[-1] = (original, stand_in)  # lets go of `old`: one tensor more than the model and its state_dict
 
@@ -171,9 +178,10 @@ def _stand_in(original: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def _equal(original: torch.Tensor, stand_in: torch.Tensor) -> bool:
+    """Whether two plain tensors of one shape and dtype are the same bit for bit; of other tensors that is not asked."""
     import torch
 
-    try:
-        return torch.equal(original.to(stand_in.device), stand_in)
-    except (RuntimeError, NotImplementedError):  # layouts and dtypes which torch cannot compare
+    if original.layout != torch.strided or type(original.detach()) is not torch.Tensor:
         return False
+    first, second = (tensor.detach().cpu().contiguous().reshape(-1) for tensor in (original, stand_in))
+    return first.dtype == second.dtype and torch.equal(first.view(torch.uint8), second.view(torch.uint8))
