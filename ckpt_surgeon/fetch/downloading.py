@@ -67,7 +67,12 @@ def _download(url: str, path: str, progress: Progress | None) -> None:
     """Fill `path.part`, check it, and give it its name."""
     part, note = f"{path}.part", f"{path}.part.json"
     with OutputFile(part, resume=True) as output:
-        _fill(url, output, note, progress)
+        try:
+            _fill(url, output, note, progress)
+        except DiskError:
+            if not output.position:
+                _remove(part)
+            raise
         output.sync()
     try:
         _check_hash(part, path)

@@ -72,7 +72,7 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         raise DiskError(f"the server answers {error.code} {error.reason}", where=url) from error
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a redirect to what is no address
         reason = getattr(error, "reason", None) or error
         raise DiskError(f"no answer: {reason}", where=url, hint="check the address and the network") from error
     return response
