@@ -10,7 +10,7 @@ from twin import Refused, judged
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.planning import Source, make_plan
-from ckpt_surgeon.rules import parse_rules
+from ckpt_surgeon.rules.reader import parse_rules
 from ckpt_surgeon.spec import Header, TensorSpec
 
 

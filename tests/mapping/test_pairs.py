@@ -16,7 +16,8 @@ from ckpt_surgeon.errors import CoverageError, RulesError, SurgeryError
 from ckpt_surgeon.ops.renaming import Rename
 from ckpt_surgeon.ops.replacing import Replace
 from ckpt_surgeon.planning import Plan, Recipe, Source, make_plan, sources_of
-from ckpt_surgeon.rules import Rules, parse_rules
+from ckpt_surgeon.rules.reader import parse_rules
+from ckpt_surgeon.rules.rule import Rules
 from ckpt_surgeon.spec import Header, TensorSpec
 
 _FOLDER = Path(__file__).parent
