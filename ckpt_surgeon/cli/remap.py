@@ -48,7 +48,7 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
     out, writing = wanted["out"], {name: wanted[name] for name in ("to", "force", "bare")}
     with view.progress("writing") as progress:
         outcome = write(made, out, **writing, max_shard_size=max_shard_size, progress=progress)
-    verified = _verified(view, out, target, given, wanted["device"]) if wanted["verify"] else None
+    verified = _verified(view, source, out, target, given, wanted["device"]) if wanted["verify"] else None
     view.show(WrittenReport(made, outcome, out, verified, view.verbose))
     return 0
 
@@ -72,8 +72,9 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
         raise click.UsageError(str(error.problems[0]), click.get_current_context()) from error
 
 
-def _verified(view: View, out: str, target: str | None, given: Given, device: str | None) -> Outcome:
+def _verified(view: View, source: str, out: str, target: str | None, given: Given, device: str | None) -> Outcome:
     from ckpt_surgeon.verification import verify
 
+    rest: dict[str, Any] = {"rules": given.rules, "source": source, "variables": given.variables, "arguments": given.arguments}
     with view.progress("verifying") as progress:
-        return verify(out, target, device or "auto", arguments=given.arguments, progress=progress)
+        return verify(out, target, device or "auto", **rest, **given.demands, progress=progress)

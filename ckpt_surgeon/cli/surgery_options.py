@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.errors import Problem, RulesError
 
 if TYPE_CHECKING:
     from ckpt_surgeon.rules.rule import Rules
@@ -44,9 +44,9 @@ def rule_options(function: _Function) -> _Function:
     """Give a command the options of rules; it takes them as its argument `given`."""
 
     @wraps(function)
-    def command(*words: Any, rules: Sequence[str], expressions: Sequence[str], plugins: bool, **rest: Any) -> Any:
+    def command(*words: Any, rules: Sequence[str], expressions: Sequence[str], **rest: Any) -> Any:
         given = Given(
-            _rules(rules, expressions, plugins=plugins),
+            _rules(rules, expressions),
             parse_variables(rest.pop("variables")),
             tuple(rest.pop("allow_missing")),
             tuple(rest.pop("allow_unexpected")),
@@ -93,17 +93,23 @@ def parse_variables(pairs: Sequence[str]) -> dict[str, Any]:
     return variables
 
 
-def _rules(paths: Sequence[str], expressions: Sequence[str], *, plugins: bool) -> Rules | None:
-    if plugins:
-        from ckpt_surgeon.ops.registry import load_plugins
-
-        load_plugins()
+def _rules(paths: Sequence[str], expressions: Sequence[str]) -> Rules | None:
     if not paths and not expressions:
         return None
     from ckpt_surgeon.rules.reader import inline_rule, read_rules
 
-    first, *others = [*map(read_rules, paths), *map(inline_rule, expressions)]
-    return first.joined(*others)
+    readings: list[Callable[[], Rules]] = [partial(read_rules, path) for path in paths]
+    readings += [partial(inline_rule, text, f"-e {i}") for i, text in enumerate(expressions, 1)]
+    found: list[Rules] = []
+    problems: list[Problem] = []
+    for read in readings:
+        try:
+            found.append(read())
+        except RulesError as error:
+            problems += error.problems
+    if problems:
+        raise RulesError(problems)
+    return found[0].joined(*found[1:])
 
 
 _RULE_OPTIONS = (
@@ -113,5 +119,4 @@ _RULE_OPTIONS = (
     click.option("--allow-missing", multiple=True, metavar="PATTERN", help="Target keys which may stay unloaded."),
     click.option("--allow-unexpected", multiple=True, metavar="PATTERN", help="Source keys which may be left out."),
     click.option("--require-coverage", type=click.FloatRange(0, 1), metavar="X", help="The least share of elements, 0 to 1."),
-    click.option("--plugins", is_flag=True, help="Load the ops of other installed packages."),
 )

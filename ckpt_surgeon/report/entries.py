@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from ckpt_surgeon.keys.display import escape, fold
 from ckpt_surgeon.report.amounts import count_text, keys_text
-from ckpt_surgeon.report.page import Block, Column, Document, Section, Table, Tone
+from ckpt_surgeon.report.page import Block, Column, Document, Line, Section, Table, Tone
 from ckpt_surgeon.report.prose import one_line
 from ckpt_surgeon.spec import Entry, TensorSpec
 
@@ -63,8 +63,8 @@ def reasons_section(title: str, reasons: Mapping[str, str], *, detailed: bool = 
 
 def notes_section(notes: Iterable[str]) -> list[Block]:
     """What a user should know and nobody needs to fix."""
-    rows = tuple((one_line(note),) for note in notes)
-    return [Section("notes", "note"), Table((Column("note"),), rows)] if rows else []
+    lines = [Line(one_line(note), "note") for note in notes]
+    return [Section("notes", "note"), *lines] if lines else []
 
 
 def keys_in_short(keys: Iterable[str]) -> str:

@@ -101,7 +101,7 @@ def outcome_document(outcome: Outcome, action: str, path: str) -> Document:
 
 
 def _verified(path: str, outcome: Outcome) -> list[Block]:
-    return [Line(f"verified {escape(path)}: {keys_text(len(outcome.loaded) + len(outcome.initialized))} read back and loaded", "good")]
+    return [Line(f"verified {escape(path)}: {keys_text(len(outcome.loaded) + len(outcome.initialized))} fit", "good")]
 
 
 def _coverage(outcome: Outcome) -> list[Block]:

@@ -98,8 +98,6 @@ def optimizer_document(plan: Plan) -> Document:
 
 
 def optimizer_lines(plan: Plan) -> list[Block]:
-    """The optimizer states by name: kept or dropped; nothing where there are none."""
+    """The optimizer states which stay, by name; of those which go, the plan's notes tell, with the reason."""
     states = ", ".join(map(escape, plan.source.envelope.optimizers))
-    if not states:
-        return []
-    return [Line(f"optimizer state {'kept' if plan.keeps_optimizer else 'dropped'}: {states}", "plain" if plan.keeps_optimizer else "note")]
+    return [Line(f"optimizer state kept: {states}")] if states and plan.keeps_optimizer else []

@@ -13,14 +13,21 @@ _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 
 def render_text(page: Page, *, color: bool = False) -> str:
     """The blocks of a page; its title is left out, since the command line above it says the same."""
-    return "".join(_block(block, color, is_first=i == 0) for i, block in enumerate(page.blocks))
+    before = (None, *page.blocks)
+    return "".join(_gap(previous, block) + _block(block, color) for previous, block in zip(before, page.blocks, strict=False))
 
 
-def _block(block: Block, color: bool, *, is_first: bool) -> str:
+def _gap(previous: Block | None, block: Block) -> str:
+    """An empty line before a section, and between a table and the prose after it."""
+    is_apart = isinstance(block, Section) or isinstance(previous, Table)
+    return "\n" if is_apart and previous is not None else ""
+
+
+def _block(block: Block, color: bool) -> str:
     if isinstance(block, Line):
         return _painted(block.text, block.tone, color) + "\n"
     if isinstance(block, Section):
-        return ("" if is_first else "\n") + _painted(block.title, block.tone, color, bold=True) + "\n"
+        return _painted(block.title, block.tone, color, bold=True) + "\n"
     return _table(block)
 
 

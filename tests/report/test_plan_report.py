@@ -58,10 +58,13 @@ def test_what_is_dropped_missing_or_filled_is_told_with_the_reason():
 
 
 def test_the_optimizer_is_kept_or_dropped_by_name():
-    assert "optimizer state dropped: optimizer" in lines_of(PLAN)
-    assert "optimizer state kept: optimizer" in lines_of(replace(PLAN, keeps_optimizer=True))
-    without = replace(PLAN, source=Header({}, envelope=Envelope()))
-    assert not [line for line in lines_of(without) if line.startswith("optimizer state")]
+    kept = lines_of(replace(PLAN, keeps_optimizer=True, notes=()))
+    assert "optimizer state kept: optimizer" in kept
+    dropped = lines_of(PLAN)
+    assert "the optimizer state 'optimizer' is dropped: conv.weight is adapted or new" in dropped
+    assert not [line for line in dropped if "kept" in line]
+    without = replace(PLAN, source=Header({}, envelope=Envelope()), keeps_optimizer=True, notes=())
+    assert not [line for line in lines_of(without) if "optimizer" in line]
 
 
 def test_a_conversion_speaks_of_no_target():
