@@ -87,6 +87,7 @@ class _Staged:
         self._loaded: set[int] = set()
         self._undo: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._memory: set[int] = set()
+        self._scratch: torch.Tensor
         for path, module in model.named_modules():
             for _, name, tensor in _tensors(module):
                 if id(tensor) not in self._stand_ins:
@@ -115,6 +116,8 @@ class _Staged:
 
     def commit(self, model: nn.Module) -> None:
         """Put the module's own tensors back and give them the loaded values; the stand-ins take the old values."""
+        import torch
+
         pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         for module in model.modules():
             for table, name, tensor in _tensors(module):
@@ -122,12 +125,13 @@ class _Staged:
                 if original is not None:
                     table[name] = original
                     pairs[id(original)] = (original, tensor)
+        self._scratch = torch.empty(max((_nbytes(original) for original, _ in pairs.values()), default=0), dtype=torch.uint8)
         for original, stand_in in pairs.values():
             if id(stand_in) in self._loaded or not _equal(original, stand_in):
                 self._exchange(original, stand_in)
 
     def _exchange(self, original: torch.Tensor, stand_in: torch.Tensor) -> None:
-        old = _copied(original)
+        old = self._saved(original)
         self._undo.append((original, old))
         try:
             original.copy_(stand_in)
@@ -136,7 +140,14 @@ class _Staged:
                 self._undo.pop()
             raise ModelError(f"a tensor {list(original.shape)} of the model cannot be written, nothing was loaded: {error}") from error
         stand_in.copy_(old)
-        self._undo[-1] = (original, stand_in)  # lets go of `old`: one tensor more than the model and its state_dict
+        self._undo[-1] = (original, stand_in)
+
+    def _saved(self, original: torch.Tensor) -> torch.Tensor:
+        """The old value, in one memory for all: to allocate and free one for each tensor leaves the heap in holes."""
+        if not _is_plain(original):
+            return original.detach().clone()
+        place = self._scratch[: _nbytes(original)].view(original.dtype).view(original.shape)
+        return place.copy_(original)
 
     def undo(self) -> None:
         """Give the old values back to every tensor which was written, last first (they may overlap)."""
@@ -159,11 +170,17 @@ def _replaces(value: Any, original: torch.Tensor) -> bool:
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     """A copy, on the CPU where the tensor is a plain one."""
+    return tensor.detach().to("cpu", copy=True) if _is_plain(tensor) else tensor.detach().clone()
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
     import torch
 
-    plain = tensor.detach()
-    is_plain = type(plain) is torch.Tensor and plain.layout == torch.strided
-    return plain.to("cpu", copy=True) if is_plain else plain.clone()
+    return type(tensor.detach()) is torch.Tensor and tensor.layout == torch.strided
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size() if _is_plain(tensor) else 0
 
 
 def _stand_in(original: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -181,7 +198,7 @@ def _equal(original: torch.Tensor, stand_in: torch.Tensor) -> bool:
     """Whether two plain tensors of one shape and dtype are the same bit for bit; of other tensors that is not asked."""
     import torch
 
-    if original.layout != torch.strided or type(original.detach()) is not torch.Tensor:
+    if not _is_plain(original):
         return False
     first, second = (tensor.detach().cpu().contiguous().reshape(-1) for tensor in (original, stand_in))
     return first.dtype == second.dtype and torch.equal(first.view(torch.uint8), second.view(torch.uint8))
