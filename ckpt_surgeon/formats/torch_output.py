@@ -64,7 +64,7 @@ class _Table:
         self._graph = graph
         self._slots: Mapping[str, Slot] = graph.table.slots if graph else {}
         self._fresh: dict[int, str] = {}
-        self._kept: dict[str, str] = {}
+        self._kept: dict[tuple[str, int, int], str] = {}
         lost = [key for key in header.opaque if keep.opaque.get(key) not in self._slots]
         if lost:
             raise UnsafeError(Problem(f"{header.entries[key]} can only be copied from a torch file", where=key) for key in lost)
@@ -91,8 +91,8 @@ class _Table:
         if slot is None or not isinstance(entry, TensorNode):
             return self._new_tensor(key, spec)
         stored = entry.stored
-        if stored.spec == spec and stored.fills_storage and stored.key not in self._kept:
-            self._kept[stored.key] = key
+        if stored.spec == spec and stored.fills_part and stored.part not in self._kept:
+            self._kept[stored.part] = key
             return self._source_node(slot)
         tensor = self._new_tensor(key, spec)
         is_wrapped = entry.parameter is not None and not self._is_module
@@ -150,7 +150,9 @@ class _Table:
 class _Numbering:
     """Stands other nodes in, and gives each storage its number at the first sight of it."""
 
-    def __init__(self, fresh: Mapping[int, str], kept: Mapping[str, str], replacements: Mapping[int, Node], graph: Graph | None) -> None:
+    def __init__(
+        self, fresh: Mapping[int, str], kept: Mapping[tuple[str, int, int], str], replacements: Mapping[int, Node], graph: Graph | None
+    ) -> None:
         self.storages: list[str | StoragePart] = []
         self._fresh, self._kept, self._replacements, self._graph = fresh, kept, replacements, graph
         self._numbers: dict[str | tuple[str, int, int], str] = {}
@@ -168,8 +170,8 @@ class _Numbering:
             return node.pid[1]  # the older layout's class with its source text
         found = storage_id(node)
         part = self._part(found)
-        filled_by = self._kept.get(found.key) if part.offset == 0 and part.nbytes == self._stored_nbytes(found) else None
-        number = self._number((part.key, part.offset, part.nbytes), filled_by or part)
+        place = (part.key, part.offset, part.nbytes)
+        number = self._number(place, self._kept.get(place, part))
         if found.key == number and len(node.pid) == 5:
             return node
         return _renamed(node, number, found.view[2] if found.view else found.numel)
@@ -181,15 +183,12 @@ class _Numbering:
             self.storages.append(origin)
         return self._numbers[identity]
 
-    def _stored_nbytes(self, found: StorageId) -> int:
-        return self._graph.storages.nbytes[found.key] if self._graph else 0
-
     def _part(self, found: StorageId) -> StoragePart:
         if self._graph is None or found.key not in self._graph.storages.nbytes:
             raise UnsafeError(f"storage {found.key!r} is not in the source")
         width = 0 if found.dtype is None else found.itemsize // (2 if found.dtype.is_complex else 1)
         if found.view is None:
-            return StoragePart(found.key, 0, self._stored_nbytes(found), width)
+            return StoragePart(found.key, 0, self._graph.storages.nbytes[found.key], width)
         _, offset, numel = found.view
         return StoragePart(found.key, offset * found.itemsize, numel * found.itemsize, width)
 

@@ -60,9 +60,14 @@ class StoredTensor:
         return (last + 1) * self.spec.dtype.itemsize
 
     @property
-    def fills_storage(self) -> bool:
-        """Whether it is the whole storage, contiguous from its first byte on."""
-        return self.is_plain and self.base == 0 and self.offset == 0 and self.spec.nbytes == self.room
+    def part(self) -> tuple[str, int, int]:
+        """The part of the storage which it is given: key, first byte, bytes."""
+        return self.key, self.base, self.room
+
+    @property
+    def fills_part(self) -> bool:
+        """Whether it is the whole of that part, contiguous from its first byte on."""
+        return self.is_plain and self.offset == 0 and self.spec.nbytes == self.room
 
 
 @dataclass(frozen=True, slots=True)
