@@ -105,7 +105,7 @@ class AdaptInChannels(TensorDefaults):
         """The spec with n channels."""
         spec = one_input(specs, self.name)
         dim = dim_within(self.dim, len(spec.shape), self.name, spec)
-        if not spec.dtype.is_float or not spec.dtype.signed:
+        if not spec.dtype.is_float or not spec.dtype.has_zero:
             hint = "`select`, `mean` and the like are for weights; a quantized one is to be dequantized first."
             raise RulesError(f"{self.name}: {spec} holds no weights which could be averaged or set to 0", hint=hint)
         if self.groups > 1 and self.dim == 1 and spec.shape[0] % self.groups:

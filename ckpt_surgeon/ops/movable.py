@@ -15,7 +15,7 @@ def as_movable(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
     carriers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return tensor if tensor.is_complex() else tensor.detach().view(carriers[tensor.element_size()])
+    return tensor if tensor.is_complex() else tensor.detach().resolve_neg().view(carriers[tensor.element_size()])
 
 
 def same_type(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

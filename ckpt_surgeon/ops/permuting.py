@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
+from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import dims_within, merged, one_input
 from ckpt_surgeon.spec import TensorSpec
@@ -31,7 +32,8 @@ class _Reordered(TensorDefaults):
     def apply(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """The tensor, its dims in the new order, contiguous."""
         (tensor,) = tensors
-        return (tensor.permute(list(self._order(tensor.dim(), list(tensor.shape)))).contiguous(),)
+        order = self._order(tensor.dim(), list(tensor.shape))
+        return (same_type(as_movable(tensor).permute(list(order)).contiguous(), tensor),)
 
     def infer(self, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         """The sizes in the new order."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
+from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import merged, one_input, plain_shape, squeezed
 from ckpt_surgeon.spec import TensorSpec
@@ -31,7 +32,8 @@ class SameElements(TensorDefaults):
     def apply(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """The tensor, in its new shape."""
         (tensor,) = tensors
-        return (tensor.reshape(self._shape_for(tuple(tensor.shape), f"[{', '.join(map(str, tensor.shape))}]")),)
+        shape = self._shape_for(tuple(tensor.shape), list(tensor.shape))
+        return (same_type(as_movable(tensor).reshape(shape), tensor),)
 
     def infer(self, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         """The spec with the new shape."""

@@ -39,8 +39,19 @@ def tensors_of(specs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
 
 
 def bytes_of(tensor: torch.Tensor) -> bytes:
-    flat = tensor.contiguous().reshape(-1)
+    """Contiguous little-endian bytes; of one-byte types also from a strided tensor, which torch does not copy for some."""
+    if tensor.element_size() == 1:
+        tensor = tensor.view(torch.uint8)
+    flat = tensor.contiguous().as_strided((tensor.numel(),), (1,))  # a lone element may have any stride, and no view then
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+
+
+def strided(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values, each second element of a longer tensor; the same tensor where torch cannot make that (no dims, `bits16`)."""
+    if not tensor.dim() or (tensor.element_size() > 1 and not (tensor.is_floating_point() or tensor.is_complex())):
+        return tensor
+    plain = tensor.view(torch.uint8) if tensor.element_size() == 1 else tensor
+    return torch.stack([plain, plain], -1).flatten(-2)[..., ::2].view(tensor.dtype)
 
 
 def moved(runs: Sequence[Run], inputs: Sequence[bytes]) -> bytes:

@@ -1,0 +1,319 @@
+"""The laws of tensor ops, for every op of the registry at once, over shapes, types and parameters."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from op_samples import bytes_of, moved, spec_of, strided, tensors_of
+
+from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.ops.registry import OPS
+from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
+
+WEIGHTS = [dtype for dtype in DTYPES.values() if dtype.is_float and dtype.signed]
+VALUED = [dtype for dtype in DTYPES.values() if not dtype.is_packed]
+TYPES = [dtype for dtype in DTYPES.values() if hasattr(torch, dtype.name)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An op, bound, and inputs which it takes."""
+
+    op: TensorOp
+    specs: tuple[TensorSpec, ...]
+
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+shapes = st.lists(st.integers(0, 4), min_size=0, max_size=4).map(tuple)
+sizes = st.integers(0, 4)
+
+
+def at_least(rank: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.lists(sizes, min_size=rank, max_size=4).map(tuple)
+
+
+def types(among: list[DType] = TYPES) -> st.SearchStrategy[DType]:
+    return st.sampled_from([dtype for dtype in among if dtype in TYPES])
+
+
+def signed(draw: Draw, dim: int, rank: int) -> int:
+    """The same dim, counted from either end."""
+    return draw(st.sampled_from([dim, dim - rank]))
+
+
+def squeeze(draw: Draw) -> Sample:
+    kept = draw(shapes)
+    rank = len(kept) + 2
+    dims = draw(st.lists(st.integers(0, rank - 1), min_size=2, max_size=2, unique=True))
+    rest = iter(kept)
+    spec = TensorSpec(tuple(1 if i in dims else next(rest) for i in range(rank)), draw(types()))
+    op = OPS["squeeze"](dims=[signed(draw, dim, rank) for dim in dims])
+    by_target = OPS["squeeze"]().bind(1, (TensorSpec(kept, spec.dtype),))
+    return Sample(draw(st.sampled_from([op, by_target])), (spec,))
+
+
+def unsqueeze(draw: Draw) -> Sample:
+    shape = draw(shapes)
+    rank = len(shape) + 2
+    dims = draw(st.lists(st.integers(0, rank - 1), min_size=2, max_size=2, unique=True))
+    return Sample(OPS["unsqueeze"](dims=[signed(draw, dim, rank) for dim in dims]), (TensorSpec(shape, draw(types())),))
+
+
+def reshape(draw: Draw) -> Sample:
+    shape = draw(shapes)
+    wanted = draw(st.sampled_from([[prod(shape)], [1, prod(shape), 1], list(shape[::-1]), [-1]]))
+    op = OPS["reshape"](shape=wanted) if prod(shape) or -1 not in wanted else OPS["reshape"](shape=[0])
+    return Sample(op, (TensorSpec(shape, draw(types())),))
+
+
+def fit(draw: Draw) -> Sample:
+    shape = draw(shapes)
+    wanted = [size for size in shape if size != 1]
+    for at in draw(st.lists(st.integers(0, len(wanted)), max_size=2)):
+        wanted.insert(at, 1)
+    spec = TensorSpec(shape, draw(types()))
+    return Sample(OPS["fit"]().bind(1, (TensorSpec(tuple(wanted), spec.dtype),)), (spec,))
+
+
+def transpose(draw: Draw) -> Sample:
+    shape = draw(at_least(2))
+    dims = draw(st.lists(st.integers(0, len(shape) - 1), min_size=2, max_size=2, unique=True))
+    op = OPS["transpose"]() if len(shape) == 2 and draw(st.booleans()) else OPS["transpose"](dims=dims)
+    return Sample(op, (TensorSpec(shape, draw(types())),))
+
+
+def permute(draw: Draw) -> Sample:
+    shape = draw(shapes)
+    dims = draw(st.permutations(range(len(shape))))
+    return Sample(OPS["permute"](dims=[signed(draw, dim, len(shape)) for dim in dims]), (TensorSpec(shape, draw(types())),))
+
+
+def cast(draw: Draw) -> Sample:
+    source, wanted = draw(types(VALUED)), draw(types(VALUED))
+    if source.is_complex and not wanted.is_complex:
+        source, wanted = wanted, source
+    return Sample(OPS["cast"](dtype=wanted.name), (TensorSpec(draw(shapes), source),))
+
+
+def split(draw: Draw) -> Sample:
+    shape = draw(at_least(1))
+    dim = draw(st.integers(0, len(shape) - 1))
+    parts = draw(st.lists(sizes, min_size=1, max_size=3))
+    at = signed(draw, dim, len(shape))
+    given_sizes = (OPS["split"](dim=at, sizes=parts), sum(parts))
+    equal = (OPS["split"](dim=at).bind(len(parts), None), 2 * len(parts))
+    op, size = draw(st.sampled_from([given_sizes, equal]))
+    return Sample(op, (TensorSpec((*shape[:dim], size, *shape[dim + 1 :]), draw(types())),))
+
+
+def concat(draw: Draw) -> Sample:
+    shape, dtype = draw(at_least(1)), draw(types())
+    dim = draw(st.integers(0, len(shape) - 1))
+    parts = draw(st.lists(sizes, min_size=1, max_size=3))
+    specs = tuple(TensorSpec((*shape[:dim], size, *shape[dim + 1 :]), dtype) for size in parts)
+    return Sample(OPS["concat"](dim=signed(draw, dim, len(shape))), specs)
+
+
+def stack(draw: Draw) -> Sample:
+    spec = TensorSpec(draw(shapes), draw(types()))
+    rank = len(spec.shape) + 1
+    return Sample(OPS["stack"](dim=draw(st.integers(-rank, rank - 1))), (spec,) * draw(st.integers(1, 3)))
+
+
+def unstack(draw: Draw) -> Sample:
+    shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple))
+    return Sample(OPS["unstack"](dim=draw(st.integers(-len(shape), len(shape) - 1))), (TensorSpec(shape, draw(types())),))
+
+
+def adapt_in_channels(draw: Draw) -> Sample:
+    mode = draw(st.sampled_from(["mean", "repeat", "sum", "zero", "select"]))
+    groups, channels, kernel = draw(st.integers(1, 3)), draw(st.integers(1, 6)), draw(st.lists(sizes, max_size=3))
+    wanted = {"sum": 1, "zero": channels + draw(sizes)}.get(mode, draw(st.integers(1, 7)))
+    parameters: dict[str, Any] = {"mode": mode, "groups": groups, "rescale": draw(st.sampled_from([None, "none", "sum_preserving"]))}
+    if mode == "select":
+        parameters["channels"] = draw(st.lists(st.one_of(st.none(), st.integers(0, channels - 1)), min_size=1, max_size=5))
+    else:
+        parameters["in_channels"] = wanted * groups
+    return Sample(OPS["adapt_in_channels"](**parameters), (TensorSpec((2 * groups, channels, *kernel), draw(types(WEIGHTS))),))
+
+
+def init(draw: Draw) -> Sample:
+    spec = TensorSpec(draw(shapes), draw(types([dtype for dtype in VALUED if dtype.holds(DTYPES["bool"])])))
+    value = draw(st.sampled_from(["zeros", "ones", "model"]))
+    return Sample(OPS["init"](value, seed=draw(st.integers(0, 9))).bind(1, (spec,)), (spec,) if value == "model" else ())
+
+
+SAMPLES: dict[str, Callable[[Draw], Sample]] = {
+    sample.__name__: sample
+    for sample in (
+        squeeze,
+        unsqueeze,
+        reshape,
+        transpose,
+        permute,
+        cast,
+        split,
+        concat,
+        stack,
+        unstack,
+        adapt_in_channels,
+        fit,
+        init,
+    )
+}
+
+
+@st.composite
+def samples(draw: Draw, name: str) -> Sample:
+    return SAMPLES[name](draw)
+
+
+every_op = pytest.mark.parametrize("name", SAMPLES)
+examples = settings(max_examples=60)
+
+
+def test_the_laws_are_tested_for_every_tensor_op() -> None:
+    assert sorted(SAMPLES) == sorted(name for name, op in OPS.items() if hasattr(op, "infer"))
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_tensors_come_out_as_their_specs_say(name: str, data: st.DataObject) -> None:
+    sample = data.draw(samples(name))
+    outputs = sample.op.apply(tensors_of(sample.specs))
+    assert tuple(map(spec_of, outputs)) == sample.op.infer(sample.specs)
+    assert sample.op.count(sample.specs) in (None, len(outputs))
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_runs_of_bytes_are_what_is_computed(name: str, data: st.DataObject) -> None:
+    sample = data.draw(samples(name))
+    runs = sample.op.spans(sample.specs)
+    if runs is None:
+        return
+    inputs = tensors_of(sample.specs)
+    assert [moved(each, list(map(bytes_of, inputs))) for each in runs] == list(map(bytes_of, sample.op.apply(inputs)))
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_the_inverse_brings_back_every_bit(name: str, data: st.DataObject) -> None:
+    sample = data.draw(samples(name))
+    inverse = sample.op.inverse(sample.specs)
+    if inverse is None:
+        return
+    inputs = tensors_of(sample.specs)
+    there = sample.op.apply(inputs)
+    back = inverse.bind(len(inputs), None)
+    assert back.infer(sample.op.infer(sample.specs)) == sample.specs
+    assert list(map(bytes_of, back.apply(there))) == list(map(bytes_of, inputs))
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_inputs_are_left_as_they_are(name: str, data: st.DataObject) -> None:
+    sample = data.draw(samples(name))
+    inputs = tensors_of(sample.specs)
+    before = [(bytes_of(tensor), tensor._version, tensor.shape) for tensor in inputs]
+    sample.op.apply(inputs)
+    assert [(bytes_of(tensor), tensor._version, tensor.shape) for tensor in inputs] == before
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_inputs_may_be_views_and_parameters(name: str, data: st.DataObject) -> None:
+    sample = data.draw(samples(name))
+    plain = tensors_of(sample.specs)
+    views = [strided(tensor) for tensor in plain]
+    trained = tuple(torch.nn.Parameter(view, requires_grad=view.is_floating_point() or view.is_complex()) for view in views)
+    expected = list(map(bytes_of, sample.op.apply(plain)))
+    assert [bytes_of(tensor.detach()) for tensor in sample.op.apply(trained)] == expected
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_an_op_is_a_value_and_its_parameters_make_it_again(name: str, data: st.DataObject) -> None:
+    op = data.draw(samples(name)).op
+    again = type(op)(**json.loads(json.dumps(op.parameters())))
+    assert again == op
+    assert hash(again) == hash(op)
+    assert len({op, again}) == 1
+
+
+@every_op
+@examples
+@given(data=st.data())
+def test_a_bound_op_stays_as_it_is_bound_again(name: str, data: st.DataObject) -> None:
+    sample = data.draw(samples(name))
+    outputs = sample.op.infer(sample.specs)
+    if sample.op.needs_target and name != "init":
+        raise AssertionError("samples are bound")
+    assert sample.op.bind(len(outputs), outputs).infer(sample.specs) == outputs
+
+
+@pytest.mark.parametrize("name", sorted({"squeeze", "unsqueeze", "reshape", "fit", "concat", "split", "stack", "unstack"}))
+def test_ops_along_the_first_dim_only_move_bytes(name: str) -> None:
+    spec = TensorSpec.of("bfloat16", 4, 1, 6)
+    made = {
+        "squeeze": (OPS["squeeze"](dims=1), (spec,)),
+        "unsqueeze": (OPS["unsqueeze"](dims=1), (spec,)),
+        "reshape": (OPS["reshape"](shape=[24]), (spec,)),
+        "fit": (OPS["fit"]().bind(1, (TensorSpec.of("bfloat16", 4, 6),)), (spec,)),
+        "concat": (OPS["concat"](), (spec, spec)),
+        "split": (OPS["split"](sizes=[1, 3]), (spec,)),
+        "stack": (OPS["stack"](), (spec, spec)),
+        "unstack": (OPS["unstack"](), (spec,)),
+    }
+    op, specs = made[name]
+    runs = op.spans(specs)
+    assert runs is not None
+    assert sum(run.nbytes for each in runs for run in each) == sum(each.nbytes for each in specs)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "shape", "moves"),
+    [
+        ("transpose", {"dims": [0, 1]}, (1, 5), True),
+        ("transpose", {"dims": [0, 2]}, (1, 5, 1), True),
+        ("transpose", {"dims": [0, 2]}, (1, 5, 2), False),
+        ("transpose", {"dims": [0, 1]}, (3, 5), False),
+        ("permute", {"dims": [1, 0, 2]}, (3, 1, 5), True),
+        ("permute", {"dims": [2, 0, 1]}, (3, 1, 5), False),
+        ("permute", {"dims": [1, 0]}, (3, 0), True),
+        ("split", {"dim": 1, "parts": 2}, (1, 4, 3), True),
+        ("split", {"dim": 1, "parts": 2}, (2, 4, 3), False),
+        ("unstack", {"dim": 1}, (1, 4), True),
+        ("unstack", {"dim": 1}, (2, 4), False),
+        ("concat", {"dim": 1}, (1, 4), True),
+        ("concat", {"dim": 1}, (2, 4), False),
+        ("stack", {"dim": 1}, (1, 4), True),
+        ("stack", {"dim": 1}, (2, 4), False),
+        ("cast", {"dtype": "float32"}, (2, 4), True),
+        ("cast", {"dtype": "float64"}, (2, 4), False),
+        ("adapt_in_channels", {"mode": "zero", "in_channels": 4}, (2, 4), False),
+    ],
+)
+def test_bytes_are_moved_where_their_order_stays(name: str, parameters: dict[str, Any], shape: tuple[int, ...], moves: bool) -> None:
+    op: Any = OPS[name](**parameters)
+    assert (op.spans((TensorSpec.of("float32", *shape),)) is not None) == moves
+
+
+@pytest.mark.parametrize("name", ["split", "unstack"])
+def test_the_parts_of_a_tensor_have_memory_of_their_own(name: str) -> None:
+    whole = torch.zeros(4, 3)
+    parts = OPS[name]().bind(4, None).apply((whole,))
+    assert all(part.untyped_storage().nbytes() == part.numel() * 4 for part in parts)
+    assert len({part.untyped_storage().data_ptr() for part in (whole, *parts)}) == 5
