@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 from twin import Refused, judged
 
-__all__ = ["cases"]
+__all__ = ["alignments", "cases"]
 
 Rule = dict[str, Any]
 
@@ -27,6 +27,32 @@ def cases(draw: st.DrawFn) -> tuple[list[Rule], list[str]]:
             break
         rules.append(_rule(draw, table or keys))
     return rules, keys
+
+
+_cores = st.lists(st.sampled_from(("a.weight", "a.0", "b", "conv1.weight")), min_size=1, max_size=3, unique=True)
+_wrappers = ("module", "base", "module.base")
+
+
+@st.composite
+def alignments(draw: st.DrawFn) -> tuple[Rule, list[str], list[str]]:
+    """A body of align_names; keys and targets which are the same names in other wrappings, most of the time."""
+    body = {
+        "prefixes": draw(st.lists(st.sampled_from(_wrappers), max_size=3, unique=True)),
+        "segments": draw(st.lists(st.sampled_from(("net", "wrap")), min_size=1, max_size=2, unique=True)),
+    }
+    return body, draw(_wrapped()), draw(_wrapped())
+
+
+@st.composite
+def _wrapped(draw: st.DrawFn) -> list[str]:
+    names = []
+    for core in draw(_cores):
+        parts = core.split(".")
+        place = draw(st.integers(0, len(parts)))
+        inner = draw(st.sampled_from([[], [], ["net"], ["wrap"], ["net", "wrap"]]))
+        outer = draw(st.lists(st.sampled_from(_wrappers), max_size=2))
+        names.append(".".join([*outer, *parts[:place], *inner, *parts[place:]]))
+    return list(dict.fromkeys(names))
 
 
 def _rule(draw: st.DrawFn, table: list[str]) -> Rule:

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from cases import cases
+from cases import alignments, cases
 from hypothesis import event, given, settings
-from twin import Refused, judged
+from twin import Refused, aligned, judged
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.planning import Source, make_plan
+from ckpt_surgeon.planning import Source, make_plan, rewrite
 from ckpt_surgeon.rules.reader import parse_rules
 from ckpt_surgeon.spec import Header, TensorSpec
 
@@ -32,7 +32,7 @@ def _outcome(rules: list[dict[str, Any]], keys: list[str]) -> dict[str, str] | N
         return None
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(cases())
 def test_the_engine_and_its_twin_agree(case: tuple[list[dict[str, Any]], list[str]]) -> None:
     rules, keys = case
@@ -42,6 +42,28 @@ def test_the_engine_and_its_twin_agree(case: tuple[list[dict[str, Any]], list[st
         wanted = None
     event("refused" if wanted is None else "changed" if wanted != {key: key for key in keys} else "unchanged")
     assert _outcome(rules, keys) == wanted
+
+
+@settings(max_examples=500)
+@given(alignments())
+def test_the_engine_and_its_twin_align_alike(case: tuple[dict[str, Any], list[str], list[str]]) -> None:
+    body, keys, targets = case
+    try:
+        wanted = aligned(body["prefixes"], body["segments"], keys, targets)
+    except Refused:
+        wanted = None
+    event("refused" if wanted is None else "changed" if list(wanted) != keys else "unchanged")
+    assert _aligned(body, keys, targets) == wanted
+
+
+def _aligned(body: dict[str, Any], keys: list[str], targets: list[str]) -> dict[str, str] | None:
+    rules = parse_rules(json.dumps({"version": 1, "rules": [{"align_names": body}]}), "rules.yaml")
+    source, target = (Header({key: TensorSpec.of("float32", 1) for key in names}) for names in (keys, targets))
+    try:
+        table = rewrite(rules, source, target).table
+    except RulesError:
+        return None
+    return {key: cell.origin for key, cell in table.items()}
 
 
 _KEYS = ["module.conv1.weight", "module.conv2.weight", "module.net.0.weight", "module.net.1.weight", "module.net.12.norm"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Refused", "judged"]
+__all__ = ["Refused", "aligned", "judged"]
 
 Captures = dict[str, str]
 Table = dict[str, str]
@@ -194,3 +194,25 @@ _OPS: dict[str, Callable[[Any, list[str]], dict[str, str | None]]] = {
     "drop": _drop,
     "keep": _keep,
 }
+
+
+def aligned(prefixes: list[str], segments: list[str], keys: list[str], targets: list[str]) -> Table:
+    """align_names: every shorter form of every key against every shorter form of every target's name."""
+    moves: dict[str, str | None] = {}
+    for key in keys:
+        free = [name for name in targets if name not in keys]
+        names = [key] if key in targets else [name for name in free if _forms(key, prefixes, segments) & _forms(name, prefixes, segments)]
+        if len(names) > 1 or set(names) & set(moves.values()):
+            raise Refused(f"two candidates for {key} or {names}")
+        moves |= dict.fromkeys([key], *names) if names else {}
+    if not moves:
+        raise Refused("align_names matches nothing")
+    return _moved({key: key for key in keys}, moves)
+
+
+def _forms(key: str, prefixes: list[str], segments: list[str]) -> set[str]:
+    """What can be left of a key when listed parts are taken away one by one; it never vanishes."""
+    parts = key.split(".")
+    shorter = [key.removeprefix(f"{prefix}.") for prefix in prefixes]
+    shorter += [".".join(parts[:i] + parts[i + 1 :]) for i, part in enumerate(parts) if part in segments and len(parts) > 1]
+    return {key}.union(*(_forms(form, prefixes, segments) for form in shorter if form != key))
