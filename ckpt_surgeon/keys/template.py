@@ -49,7 +49,10 @@ class Template:
 
         Raises RulesError: a name not captured, arithmetic which fails or goes below zero, an empty result.
         """
-        parts = [_expanded(segment, captures) for segment in self._segments]
+        try:
+            parts = [_expanded(segment, captures) for segment in self._segments]
+        except RulesError as error:
+            raise RulesError(f"{self.text!r}: {error.problems[0].what}", hint=error.hint) from None
         name = ".".join(part for part in parts if part is not None)
         if not name:
             raise RulesError(f"{self.text!r} gives an empty name")
