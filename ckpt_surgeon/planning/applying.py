@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import Problem, RulesError
@@ -10,6 +10,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.grouping import Group, group
 from ckpt_surgeon.keys.matching import matches_any
 from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, TensorOp, Tie
+from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Change, Derived, Source, Step
 from ckpt_surgeon.planning.table import Cell, Table, edited, listed, placed
 from ckpt_surgeon.rules.rule import Allow, Rule
@@ -20,11 +21,12 @@ __all__ = ["Applied", "apply_rule"]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of one rule: the new table, the step for `explain`, and why source keys left."""
+    """What came of one rule: the new table, the step for `explain`, why source keys left, what a user should know."""
 
     table: Table
     step: Step
     dropped: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def apply_rule(rule: Rule, table: Table, target: Header | None, allow: Allow) -> Applied:
@@ -39,12 +41,13 @@ def apply_rule(rule: Rule, table: Table, target: Header | None, allow: Allow) ->
 
 def _apply_name_rule(rule: Rule, op: NameOp, table: Table, target: Header | None) -> Applied:
     if target is None and op.needs_target:
-        raise RulesError(f"{op.name} needs a target: it takes its names from there", hint="give --target")
+        raise RulesError(f"{op.name} needs a target: it takes its names from there", hint="give a target (--target)")
     edits = [edit for edit in op.edits(list(table), target and target.entries) if _passes(rule, edit.source, table, target)]
-    _check_count(rule, [edit.source for edit in edits if not (isinstance(edit, Drop) and edit.is_rest)])
+    check_count(rule, [edit.source for edit in edits if not (isinstance(edit, Drop) and edit.is_rest)], table)
     reasons = {table[edit.source].origin: f"dropped by {rule.where} ({op.name})" for edit in edits if isinstance(edit, Drop)}
     changes = tuple(_change(edit) for edit in edits if not (isinstance(edit, Move) and edit.source == edit.target))
-    return Applied(edited(table, edits, rule.where), Step(rule.where, op.name, changes, rule.why), reasons)
+    step = Step(rule.where, op.name, changes, rule.why)
+    return Applied(edited(table, edits, rule.where), step, reasons, tuple(idle_patterns(rule, table)))
 
 
 def _change(edit: Edit) -> Change:
@@ -66,25 +69,15 @@ def _passes(rule: Rule, key: str, table: Table, target: Header | None) -> bool:
 
 def _target_entry(key: str, target: Header | None) -> object:
     if target is None:
-        raise RulesError("this rule looks its keys up in the target, and there is none", hint="give --target")
+        raise RulesError("this rule looks its keys up in the target, and there is none", hint="give a target (--target)")
     if key not in target.entries:
         raise RulesError(f"the target has no key {escape(key)}", hint="put this rule after the renames, or narrow its pattern")
     return target.entries[key]
 
 
-def _check_count(rule: Rule, matches: Sequence[str]) -> None:
-    if rule.expect == "any":
-        return
-    if rule.expect is None and not matches:
-        raise RulesError("this rule matches nothing", hint="check its pattern against `inspect`, or say `expect: any`")
-    if rule.expect is not None and len(matches) != rule.expect:
-        found = f": {listed(list(matches))}" if matches else ""
-        raise RulesError(f"expected {rule.expect} {'match' if rule.expect == 1 else 'matches'}, found {len(matches)}{found}")
-
-
 def _apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, target: Header | None, allow: Allow) -> Applied:
     groups = _groups(rule, op, table, target)
-    _check_count(rule, [", ".join(each.inputs or each.outputs) for each in groups])
+    check_count(rule, [", ".join(each.inputs or each.outputs) for each in groups], table)
     results: list[tuple[Group, list[Cell]]] = []
     problems: list[Problem] = []
     for each in groups:
@@ -100,7 +93,8 @@ def _apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, target: Header | 
     for each, cells in changed:
         places.setdefault(each.inputs[0] if each.inputs else "", []).extend(zip(each.outputs, cells, strict=True))
     step = Step(rule.where, op.name, tuple((each.inputs, each.outputs) for each, _ in changed), rule.why)
-    return Applied(placed(table, places, consumed, rule.where), step, {})
+    notes = tuple(idle_patterns(rule, table)) if op.arity == "1->1" else ()
+    return Applied(placed(table, places, consumed, rule.where), step, {}, notes)
 
 
 def _groups(rule: Rule, op: TensorOp, table: Table, target: Header | None) -> list[Group]:

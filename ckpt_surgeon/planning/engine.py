@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckpt_surgeon.comparison import Outcome, coverage_of
@@ -32,6 +32,7 @@ class Draft:
     steps: tuple[Step, ...]
     dropped: Mapping[str, str]
     source: Header
+    notes: tuple[str, ...] = ()
 
     @property
     def header(self) -> Header:
@@ -63,20 +64,29 @@ def rewrite(rules: Rules, source: Header, target: Header | None, *, variables: M
     steps: list[Step] = []
     dropped: dict[str, str] = {}
     problems: list[Problem] = []
+    notes: list[str] = []
     for rule in rules.rules:
         try:
             if rule.condition is not None and not rule.condition.holds(variables or {}):
                 continue
             applied = apply_rule(rule, table, target, rules.allow)
         except RulesError as error:
-            problems += error.located(rule.where).problems
+            problems += _following(problems, error.located(rule.where).problems)
             continue
         table = applied.table
         steps.append(applied.step)
         dropped |= applied.dropped
+        notes += applied.notes
     if problems:
         raise RulesError(problems)
-    return Draft(table, tuple(steps), dropped, source)
+    return Draft(table, tuple(steps), dropped, source, tuple(notes))
+
+
+def _following(earlier: Sequence[Problem], problems: Sequence[Problem]) -> list[Problem]:
+    """The problems of a rule; after a rule which failed they say that they may come of it."""
+    if not earlier:
+        return list(problems)
+    return [replace(problem, what=f"{problem.what} (may follow from {earlier[0].where})") for problem in problems]
 
 
 def make_plan(
@@ -160,7 +170,7 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         source=draft.source,
         target=target,
         steps=draft.steps,
-        notes=(*settled.notes, *_optimizer_notes(draft.source, lost)),
+        notes=(*draft.notes, *settled.notes, *_optimizer_notes(draft.source, lost)),
         digest=rules.digest,
         keeps_optimizer=lost is None,
     )
@@ -233,5 +243,5 @@ def _outcome(draft: Draft, settled: Settled, cells: Table, target: Header | None
         dropped=_dropped(draft, settled),
         coverage=coverage.by_elements,
         coverage_keys=coverage.by_keys,
-        notes=settled.notes,
+        notes=(*draft.notes, *settled.notes),
     )

@@ -82,7 +82,9 @@ def _missing_problems(keys: list[str], target: Header) -> Iterable[Problem]:
 
 def _surplus_problems(surplus: Table) -> Iterable[Problem]:
     hint = "drop or rename them, or say `allow: {unexpected: [...]}` (--allow-unexpected PATTERN)"
-    return _folded(list(surplus), f"unexpected: {len(surplus)} keys have no place in the target", hint)
+    return _folded(
+        list(surplus), f"unexpected: {len(surplus)} {'key has' if len(surplus) == 1 else 'keys have'} no place in the target", hint
+    )
 
 
 def _folded(keys: list[str], what: str, hint: str) -> Iterable[Problem]:
@@ -152,6 +154,6 @@ def _notes(held: Table, target: Header, filled: tuple[str, ...]) -> Iterable[str
     casts = _casts(held, target)
     for pair in dict.fromkeys((str(found.dtype), str(wanted.dtype)) for found, wanted in casts.values()):
         keys = [key for key, (found, wanted) in casts.items() if (str(found.dtype), str(wanted.dtype)) == pair]
-        yield f"{len(keys)} tensors are {pair[0]}; loading casts them to the target's {pair[1]} (first: {escape(keys[0])})"
+        yield f"{pair[0]}, which loading casts to the target's {pair[1]}: {len(keys)} (first: {escape(keys[0])})"
     if filled:
-        yield f"{len(filled)} buffers which torch fills itself are absent from the source (first: {escape(filled[0])})"
+        yield f"absent from the source, and filled by torch itself: {len(filled)} (first: {escape(filled[0])})"

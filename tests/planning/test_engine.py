@@ -86,9 +86,9 @@ def test_of_tied_names_the_first_in_the_target_bears_the_recipe():
 
 
 BAD_RULES = [
-    ("matches nothing", [{"drop": "c.**"}], "matches nothing"),
-    ("fewer than expected", [{"drop": "a.**", "expect": 2}], "expected 2 matches, found 1: a.weight"),
-    ("more than expected", [{"drop": "**", "expect": 1}], "expected 1 match, found 2: a.weight, b.weight"),
+    ("matches nothing", [{"drop": "c.**"}], "drop: nothing matches 'c"),
+    ("fewer than expected", [{"drop": "a.**", "expect": 2}], "expected 2 matches of .*, found 1: a.weight"),
+    ("more than expected", [{"drop": "**", "expect": 1}], "expected 1 match of .*, found 2: a.weight, b.weight"),
     ("two recipes for one key", [{"rename": {"a.weight": "b.weight"}}], "two recipes for b.weight: a.weight"),
     ("an unset variable", [{"drop": "a.**", "if": "unset"}], "unset"),
     ("align_names without a target", [{"align_names": {"prefixes": ["a."]}}], "needs a target"),
@@ -111,6 +111,26 @@ def test_the_problems_of_all_rules_come_together():
     with pytest.raises(RulesError) as caught:
         planned([{"drop": "x"}, {"drop": "y"}, {"drop": "a.**"}], AB)
     assert len(caught.value.problems) == 2
+
+
+def test_a_rule_which_matches_nothing_says_which_word_no_key_has():
+    with pytest.raises(RulesError) as caught:
+        planned([{"drop": "*.wieght"}], AB)
+    assert caught.value.hint == "no key has a part 'wieght'; did you mean 'weight'?"
+
+
+def test_one_of_several_patterns_which_matches_nothing_is_a_note():
+    plan = planned([{"drop": ["a.**", "bb.**"]}], AB)
+    assert [note for note in plan.notes if "'bb.**'" in note]
+    assert planned([{"drop": ["a.**", "bb.**"], "expect": "any"}], AB).notes == ()
+
+
+def test_problems_after_a_failed_rule_say_that_they_may_follow_from_it():
+    with pytest.raises(RulesError) as caught:
+        planned([{"rename": {"a.wight": "x"}}, {"drop": "x"}], AB)
+    first, second = caught.value.problems
+    assert "may follow" not in first.what
+    assert second.what.endswith(f"(may follow from {first.where})")
 
 
 def test_a_collision_names_both_sources_and_both_rules():
@@ -146,7 +166,7 @@ def test_an_opaque_entry_can_be_renamed_but_not_computed_with():
 TARGET = header(a__weight=(2, 3), b__weight=(2, 3))
 ENDS = [
     ("missing", header(a__weight=(2, 3)), {}, "missing: 1 of the target's 2 keys are not in the source: b.weight"),
-    ("unexpected", header(a__weight=(2, 3), b__weight=(2, 3), c=(1,)), {}, "unexpected: 1 keys have no place in the target: c"),
+    ("unexpected", header(a__weight=(2, 3), b__weight=(2, 3), c=(1,)), {}, "unexpected: 1 key has no place in the target: c"),
     ("mismatched", header(a__weight=(2, 3), b__weight=(3, 2)), {}, r"mismatched: b.weight is f32\[3, 2\], the target wants f32\[2, 3\]"),
     ("mismatched, though missing is allowed", header(a__weight=(2, 3), b__weight=(3, 2)), {"missing": ["**"]}, "mismatched"),
     ("narrower", header(a__weight=(2, 3), b__weight=TensorSpec.of("float64", 2, 3)), {}, "would lose values"),
