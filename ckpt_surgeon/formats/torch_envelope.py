@@ -55,14 +55,14 @@ class _Search:
 
     def tables_in(self, child: Child, path: str, depth: int) -> list[Table]:
         node = child.node
+        if is_optimizer(node):
+            self.contents.optimizers[path] = child  # at each of its places, so that it can be left out everywhere
+            return []
         if id(node) in self._seen or depth > _MAX_DEPTH or self._tensor_of(node) is not None:
             return []
         self._seen.add(id(node))
         if is_module(node):
             return [table_of(node, path, self._tensor_of)]
-        if is_optimizer(node):
-            self.contents.optimizers[path] = child
-            return []
         inner = [
             table
             for entry in children_of(node)

@@ -19,7 +19,7 @@ from ckpt_surgeon.formats.torch_nodes import metadata_node, new_parameter, new_s
 from ckpt_surgeon.formats.torch_storage import StorageId, is_storage, storage_id
 from ckpt_surgeon.formats.torch_table import Slot
 from ckpt_surgeon.formats.torch_tensors import TensorNode
-from ckpt_surgeon.spec import Header, Opaque, TensorSpec
+from ckpt_surgeon.spec import Entry, Header, Opaque, TensorSpec
 
 __all__ = ["Output", "StoragePart", "output_of"]
 
@@ -68,23 +68,23 @@ class _Table:
         lost = [key for key in header.opaque if keep.opaque.get(key) not in self._slots]
         if lost:
             raise UnsafeError(Problem(f"{header.entries[key]} can only be copied from a torch file", where=key) for key in lost)
-        self._nodes: dict[str, Node] = {}
-        for key, entry in header.entries.items():
-            if isinstance(entry, Opaque):
-                self._nodes[key] = self._slots[keep.opaque[key]].node
-            elif key in header.aliases:
-                self._nodes[key] = self._tied(key)
-            else:
-                self._nodes[key] = self._tensor(key, entry, self._slots.get(keep.moved.get(key, "")))
+        nodes = {key: self._node(key, entry, keep) for key, entry in header.entries.items() if key not in header.aliases}
+        nodes |= {key: self._tied(key, first, nodes[first]) for key, first in header.aliases.items()}
+        self._nodes: dict[str, Node] = {key: nodes[key] for key in header.entries}
 
-    def _tied(self, key: str) -> Node:
-        """The node of a second name: the source's own, where it has the same tie, or else the first name's."""
-        first = self._nodes[self._header.aliases[key]]
-        own, tied = self._slots.get(key), self._slots.get(self._header.aliases[key])
-        is_kept = own is not None and tied is not None and self._source_node(tied) is first
-        if is_kept and own is not None and self._graph and self._graph.table.aliases.get(key) == self._header.aliases[key]:
-            return self._source_node(own)
-        return first
+    def _node(self, key: str, entry: Entry, keep: Keep) -> Node:
+        if isinstance(entry, Opaque):
+            return self._slots[keep.opaque[key]].node
+        return self._tensor(key, entry, self._slots.get(keep.moved.get(key, "")))
+
+    def _tied(self, key: str, first: str, node: Node) -> Node:
+        """The node of a second name: on the same new storage, or the source's own where it has the same tie, or else the first name's."""
+        spec, storage = self._header.entries[key], node.arguments[0]
+        if id(storage) in self._fresh and isinstance(spec, TensorSpec):
+            return new_tensor(spec, storage)
+        aliases = self._graph.table.aliases if self._graph else {}
+        is_kept = aliases.get(key) == first and self._source_node(self._slots[first]) is node
+        return self._source_node(self._slots[key]) if is_kept else node
 
     def _tensor(self, key: str, spec: TensorSpec, slot: Slot | None) -> Node:
         entry = slot.entry if slot else None

@@ -171,7 +171,7 @@ BAD: list[tuple[str, Node, dict[str, tuple[int, bytes]], dict[str, Any], type[Su
     ("a view of a negative offset", table_node(a=tensor_node(legacy_storage(view=("v", -1, 4)))), SIX, {}, CorruptError, "no part of it"),
     ("a view which is a text", table_node(a=tensor_node(legacy_storage(view="view"))), SIX, {}, CorruptError, "no part of it"),
     ("a view of two values", table_node(a=tensor_node(legacy_storage(view=("v", 3)))), SIX, {}, CorruptError, "no part of it"),
-    ("a tensor past its view", table_node(a=tensor_node(legacy_storage(view=("v", 0, 5)))), SIX, {}, CorruptError, "reaches past the 20 bytes"),
+    ("a tensor past its view", table_node(a=tensor_node(legacy_storage(view=("v", 0, 5)))), SIX, {}, CorruptError, "past the 20 bytes"),
     ("no table", Dict([("epoch", 3)]), {}, {}, CorruptError, "no table"),
 ]  # fmt: skip
 
