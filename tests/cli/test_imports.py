@@ -1,0 +1,93 @@
+"""What a command imports: header work needs neither torch nor numpy, pydantic or yaml."""
+
+import subprocess
+import sys
+
+import pytest
+from cli_runs import environment
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+LIGHT = {"torch", "numpy", "pydantic"}
+CODE = """
+import sys
+from ckpt_surgeon.cli import main
+try:
+    main({words!r})
+except SystemExit as ending:
+    print(ending.code, *sorted({{name.split(".")[0] for name in sys.modules}}), file=sys.stderr)
+"""
+
+
+def loaded(*words: str) -> tuple[int, set[str]]:
+    """The exit code and the top-level modules of a run in a fresh interpreter."""
+    command = [sys.executable, "-c", CODE.format(words=list(words))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(), timeout=120)
+    code, *names = done.stderr.splitlines()[-1].split()
+    return int(code), set(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--help",), 0),
+        (("inspect", "plain.safetensors"), 0),
+        (("inspect", "wrapped.pth"), 0),
+        (("inspect", "wrapped.pth", "--match", "**.weight", "--format", "html"), 0),
+        (("diff", "plain.safetensors", "other.safetensors"), 1),
+        (("diff", "wrapped.pth", "plain.safetensors"), 1),
+        (("remap", "plain.safetensors", "--dry-run"), 0),
+        (("remap", "wrapped.pth", "--dry-run"), 0),
+        (("remap", "plain.safetensors", "--dry-run", "--target", "plain.safetensors", "--allow-missing", "x"), 0),
+        (("explain", "plain.safetensors", "0.weight"), 0),
+        (("explain", "wrapped.pth", "module.0.weight"), 0),
+        (("inspect", "cut.safetensors"), 3),
+        (("inspect", "nothing.pth"), 5),
+    ],
+)
+def test_headers_need_no_torch_numpy_pydantic_or_yaml(words, code):
+    ended, names = loaded(*words)
+    assert ended == code
+    assert not names & (LIGHT | {"yaml"})
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("diff", "wrapped.pth", "plain.safetensors", "--rules", "rules.yaml"), 0),
+        (("diff", "wrapped.pth", "plain.safetensors", "-e", "strip_prefix: module."), 0),
+        (("remap", "wrapped.pth", "--rules", "rules.yaml", "--target", "plain.safetensors", "--dry-run"), 0),
+        (("explain", "wrapped.pth", "0.weight", "--rules", "rules.yaml"), 0),
+        (("diff", "wrapped.pth", "plain.safetensors", "--rules", "typo.yaml"), 4),
+    ],
+)
+def test_rules_need_no_torch_or_numpy(words, code):
+    ended, names = loaded(*words)
+    assert ended == code
+    assert not names & {"torch", "numpy"}
+
+
+def test_a_model_needs_torch():
+    assert "torch" in loaded("inspect", "nets:net")[1]
+
+
+def test_bytes_which_only_move_need_no_torch():
+    ended, names = loaded("remap", "plain.safetensors", "-o", "a.safetensors")
+    assert ended == 0
+    assert not names & LIGHT
+
+
+HELP = """
+import sys
+from ckpt_surgeon.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_loads_neither_reports_nor_formats():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True, env=environment())
+    rooms = ("ckpt_surgeon.formats", "ckpt_surgeon.planning", "ckpt_surgeon.surgery", "ckpt_surgeon.report.text", "tabulate")
+    assert [name for name in done.stderr.split() if name.startswith(rooms)] == []
