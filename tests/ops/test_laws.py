@@ -175,7 +175,7 @@ def samples(draw: Draw, name: str) -> Sample:
 
 
 every_op = pytest.mark.parametrize("name", SAMPLES)
-examples = settings(max_examples=60)
+examples = settings(max_examples=40)
 
 
 def test_the_laws_are_tested_for_every_tensor_op() -> None:

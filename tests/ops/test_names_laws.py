@@ -153,3 +153,9 @@ def test_sub_caps_the_length_of_expressions(part: str, what: str | None) -> None
 def test_sub_does_not_search_keys_of_any_length() -> None:
     with pytest.raises(RulesError, match="at most 4096"):
         op("sub", pairs={"a": "b"}).edits(["a" * 4097], None)
+
+
+@pytest.mark.parametrize("pairs", [{1: "a"}, {"a": 1}, {"a": None}, [("a", "b")]])
+def test_pairs_are_texts(pairs: Any) -> None:
+    with pytest.raises(RulesError, match="rename"):
+        op("rename", pairs=pairs)
