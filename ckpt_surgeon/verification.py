@@ -13,7 +13,7 @@ from ckpt_surgeon.errors import CoverageError, ModelError, Problem, UnsafeError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning import Plan, make_plan, sources_of
+from ckpt_surgeon.planning import Plan, Source, make_plan, sources_of
 from ckpt_surgeon.rules.rule import Rules
 from ckpt_surgeon.sources import Progress, allowing, header_of, is_factory, open_readers, open_source, rules_of
 from ckpt_surgeon.spec import Header, Opaque, TensorSpec
@@ -150,6 +150,7 @@ class _Check:
 
     def load(self, model: nn.Module, place: str) -> list[str]:
         """Load strictly into a model on meta, which takes the tensors over as they are, and compare; returns notes."""
+        self._refuse_rivals()
         state, notes = self._state(model, place)
         try:
             model.load_state_dict(state, strict=True, assign=True)
@@ -163,15 +164,23 @@ class _Check:
         _refuse(wrong, f"these tensors are not the file's after a load on {place}")
         return [*notes, f"a strict load on {_described(place)} went well, and every tensor there is the file's"]
 
+    def _refuse_rivals(self) -> None:
+        """One tensor of the model cannot take two values: torch would let the last one win."""
+        aliases = self.plan.target.aliases if self.plan.target is not None else {}
+        loaded = self._loaded()
+        pairs = [(first, name) for name, first in aliases.items() if {first, name} <= loaded.keys()]
+        wrong = [" and ".join(map(escape, pair)) for pair in pairs if not _same(*(self._fitted(key, loaded[key]) for key in pair))]
+        _refuse(wrong, "the model ties them, and the file has different values")
+
     def _state(self, model: nn.Module, place: str) -> tuple[OrderedDict[str, Any], list[str]]:
         """The complete state_dict on the device: the file's tensors, and what the model has itself where they may be missing."""
         own = model.state_dict()
         missing = set(self.plan.outcome.missing_keys)
         state: OrderedDict[str, Any] = OrderedDict((key, own[key]) for key in own if key in missing)
         notes = []
-        for key, entry in self._loaded().items():
+        for key, source in self._loaded().items():
             try:
-                state[key] = self.reader.read_opaque(key) if isinstance(entry, Opaque) else self._on(place, key)
+                state[key] = self.reader.read_opaque(source.key) if isinstance(source.spec, Opaque) else self._on(place, key, source)
             except UnsafeError as error:
                 state[key] = own[key]
                 notes.append(f"{escape(key)} was not loaded: {error.problems[0].what}")
@@ -180,33 +189,34 @@ class _Check:
             vars(state)["_metadata"] = OrderedDict((module, dict(table)) for module, table in self.plan.header.torch_metadata.items())
         return state, notes
 
-    def _loaded(self) -> dict[str, Any]:
+    def _loaded(self) -> dict[str, Source]:
         """Target key -> the file's entry, for all but what torch is to fill itself."""
-        return {key: self.reader.header.entries[key] for key, recipe in self.plan.recipes.items() if sources_of(recipe)}
+        return {key: source for key, recipe in self.plan.recipes.items() for source in sources_of(recipe)}
 
-    def _on(self, place: str, key: str) -> torch.Tensor:
+    def _on(self, place: str, key: str, source: Source) -> torch.Tensor:
         """The file's tensor on the device, in the model's dtype; a Parameter where the model has one, so that ties hold."""
         import torch
 
         try:
-            tensor = self._fitted(key).to(place)
+            tensor = self._fitted(key, source).to(place)
         except torch.OutOfMemoryError as error:
             raise ModelError(f"the model does not fit into the memory of {_described(place)}", hint="take --device cpu") from error
         is_parameter = self.plan.target is not None and self.plan.target.kinds.get(key) == "parameter"
         return torch.nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
 
-    def _fitted(self, key: str) -> torch.Tensor:
+    def _fitted(self, key: str, source: Source) -> torch.Tensor:
+        """The file's tensor in the dtype of the target's key."""
         import torch
 
         wanted = self.plan.target.entries[key] if self.plan.target is not None else None
-        tensor = self._read(key)
+        tensor = self._read(source.key)
         return tensor.to(getattr(torch, wanted.dtype.name)) if isinstance(wanted, TensorSpec) else tensor
 
     def _changed(self, model: nn.Module) -> Iterator[str]:
         """The keys whose tensors in the model differ from the file's, read once more."""
         loaded = model.state_dict()
-        for key, entry in self._loaded().items():
-            if isinstance(entry, TensorSpec) and not _same(loaded[key].cpu(), self._fitted(key)):
+        for key, source in self._loaded().items():
+            if isinstance(source.spec, TensorSpec) and not _same(loaded[key].cpu(), self._fitted(key, source)):
                 yield escape(key)
 
     def _read(self, key: str) -> torch.Tensor:
