@@ -1,0 +1,1 @@
+"""Header, Diff, Plan, Outcome, Explanation -> text, JSON, markdown, html. Returns str, prints nothing."""
