@@ -197,3 +197,42 @@ def test_one_file_under_two_names_is_the_same_file(ten, tmp_path):
     same, other = os.stat(tmp_path / "twin"), os.stat(tmp_path / "other")
     assert disk.is_same_file(os.stat(ten), same)
     assert not disk.is_same_file(os.stat(ten), other)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_where_the_system_lacks_a_call_the_plain_one_does(tmp_path, monkeypatch, code):
+    def lacking(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(disk, "_renameat2", lacking)
+    monkeypatch.setattr(os, "posix_fallocate", lacking)
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    with pytest.raises(FileExistsError):
+        disk.system.rename_new(str(tmp_path / "a"), str(tmp_path / "b"))
+    disk.system.rename_new(str(tmp_path / "a"), str(tmp_path / "c"))
+    assert ((tmp_path / "b").read_text(), (tmp_path / "c").read_text()) == ("b", "a")
+    with OutputFile(str(tmp_path / "d")) as output:
+        output.reserve(10)
+        output.sync()
+    assert (tmp_path / "d").stat().st_size == 0
+
+
+@pytest.mark.parametrize("name", ["posix_fallocate", "ftruncate", "fsync"])
+def test_a_fault_of_the_disk_is_a_disk_error_with_the_path(tmp_path, monkeypatch, name):
+    def failing(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, name, failing)
+    with OutputFile(str(tmp_path / "x")) as output, pytest.raises(DiskError, match=r"x: Input/output error"):
+        _ = output.reserve(10), output.sync()
+
+
+def test_a_fault_while_reading_is_a_disk_error_with_the_path(ten, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with InputFile(ten) as file:
+        monkeypatch.setattr(os, "pread", failing)
+        with pytest.raises(DiskError, match=r"ten: Input/output error"):
+            file.read(0, 1)

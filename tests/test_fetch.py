@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +36,7 @@ class Site:
     takes_ranges: bool = True
     tells_length: bool = True
     cuts: list[int] = field(default_factory=list)
+    resets: int = 0
     redirects: dict[str, str] = field(default_factory=dict)
     partial: Callable[[str], str] = field(default=str)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -51,12 +55,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", site.redirects[self.path])
             self.end_headers()
             return
+        if site.status != 200:
+            self.send_error(site.status)
+            return
         start = int(wanted[6:-1]) if wanted and site.takes_ranges and self.headers.get("If-Range") in (site.etag, site.date) else 0
         if start >= len(site.data) > 0:
             self.send_error(416)
             return
         body = site.data[start:]
-        self.send_response(206 if start else site.status)
+        self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", site.partial(f"bytes {start}-{len(site.data) - 1}/{len(site.data)}"))
         if site.tells_length:
@@ -65,6 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
             if text:
                 self.send_header(name, text)
         self.end_headers()
+        if site.resets:
+            site.resets -= 1
+            self.wfile.write(body[:300_000])
+            self.wfile.flush()
+            time.sleep(0.1)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            return
         with suppress(ConnectionError):  # the client may have gone
             self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
         self.close_connection = True
@@ -362,3 +377,56 @@ def test_a_full_disk_is_a_disk_error_and_leaves_no_file(site, cache, monkeypatch
             fetch(f"{site.url}/{HASHED}")
     assert HASHED not in names_below(cache)
     assert bytes_of(fetch(f"{site.url}/{HASHED}")) == DATA
+
+
+def test_a_server_which_sends_more_than_it_announced_is_refused(site, cache):
+    site.cuts, site.partial = [300_000], lambda _: "bytes 300000-300009/300010"
+    with pytest.raises(DiskError, match="more than the 300010 bytes"):
+        fetch(f"{site.url}/{HASHED}")
+    assert HASHED not in names_below(cache)
+    site.partial = str
+    assert bytes_of(fetch(f"{site.url}/{HASHED}")) == DATA
+
+
+def test_a_connection_which_is_reset_is_taken_up_again(site):
+    site.resets = 1
+    assert bytes_of(fetch(f"{site.url}/{HASHED}")) == DATA
+    assert len(site.asked) == 2
+
+
+def test_a_range_asked_for_and_refused_for_another_reason_is_an_error(site):
+    cut_run(site, f"{site.url}/{HASHED}")
+    site.status = 503
+    with pytest.raises(DiskError, match="answers 503"):
+        fetch(f"{site.url}/{HASHED}")
+    site.status = 200
+    assert bytes_of(fetch(f"{site.url}/{HASHED}")) == DATA
+
+
+def test_a_file_which_cannot_take_its_name_is_a_disk_error(site, cache, monkeypatch):
+    class Stuck(type(disk.system)):
+        def rename(self, source, target):
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "system", Stuck())
+        with pytest.raises(DiskError, match=f"{HASHED}: Input/output error"):
+            fetch(f"{site.url}/{HASHED}")
+    assert HASHED not in names_below(cache)
+
+
+@pytest.mark.parametrize("lines", [b"", b"not http\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n"])
+def test_an_answer_which_is_no_http_is_a_disk_error(lines):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            client, _ = server.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(lines)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(DiskError, match="no answer"):
+            fetch(f"http://127.0.0.1:{server.getsockname()[1]}/x.pt")
+        thread.join()

@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO
+from typing import IO, Any
 
 from ckpt_surgeon.errors import DiskError
 
@@ -116,13 +116,23 @@ def _number(text: str | None) -> int | None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https addresses only."""
+    """Follows to http and https addresses only, and closes the answer of a server which names another."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         """The next request; DiskError for any other scheme."""
         return super().redirect_request(req, fp, code, msg, headers, checked_url(newurl))
+
+    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any:
+        """Follow one redirect; ValueError when it leads to what is no address."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except BaseException:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _opener() -> urllib.request.OpenerDirector:

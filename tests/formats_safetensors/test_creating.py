@@ -61,7 +61,9 @@ def test_an_unknown_format_is_refused_with_the_known_ones(to, tmp_path):
         create_writer(str(tmp_path / "x"), to, HEADER, Keep(), None)
 
 
-@pytest.mark.parametrize(("form", "limit", "files"), [("safetensors", None, None), ("sharded", None, 2), ("sharded", 4, 3)])
+@pytest.mark.parametrize(
+    ("form", "limit", "files"), [("safetensors", None, None), ("torch", None, None), ("sharded", None, 2), ("sharded", 4, 3)]
+)
 def test_a_writer_writes_what_is_read_back(tmp_path, form, limit, files):
     path = str(tmp_path / "out")
     writer = create_writer(path, form, HEADER, Keep(), limit)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ckpt_surgeon import disk
 from ckpt_surgeon.errors import CorruptError, DiskError
 from ckpt_surgeon.formats.opening import open_checkpoint
 
@@ -152,3 +153,28 @@ def test_closing_twice_does_nothing(tmp_path):
     reader = open_checkpoint(str(tmp_path / "a"))
     reader.close()
     reader.close()
+
+
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "older stream"])
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors", "x.json", "x"])
+def test_a_file_of_torch_is_opened_whatever_it_is_called(tmp_path, name, is_zip):
+    torch.save({"w": torch.arange(3)}, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+    with open_checkpoint(str(tmp_path / name)) as reader:
+        assert reader.read("w").tolist() == [0, 1, 2]
+
+
+def test_a_table_of_the_envelope_is_picked(tmp_path):
+    torch.save({"model": {"a": torch.ones(1)}, "ema": {"b": torch.ones(2)}}, tmp_path / "x.pt")
+    assert opened(tmp_path / "x.pt", table="ema") == ["b"]
+    assert opened(tmp_path / "x.pt", table="model") == ["a"]
+
+
+def test_a_folder_with_too_many_files_asks_for_the_file(tmp_path, monkeypatch):
+    class Crowded(type(disk.system)):
+        def listdir(self, path):
+            return [f"{i}.txt" for i in range(10_001)]
+
+    monkeypatch.setattr(disk, "system", Crowded())
+    with pytest.raises(CorruptError, match="10001 files") as caught:
+        open_checkpoint(str(tmp_path))
+    assert "file itself" in caught.value.hint

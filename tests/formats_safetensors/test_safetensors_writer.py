@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ckpt_surgeon.disk import FileRange, InputFile
-from ckpt_surgeon.errors import DiskError, SurgeryError
+from ckpt_surgeon.errors import DiskError, LimitError, SurgeryError
 from ckpt_surgeon.formats.safetensors_reader import SafetensorsReader
 from ckpt_surgeon.formats.safetensors_table import TAGS
 from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter
@@ -254,3 +254,23 @@ def test_writing_needs_neither_torch_nor_the_safetensors_library():
         "print([name for name in ('torch', 'numpy', 'safetensors') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_header_longer_than_any_reader_takes_is_refused_before_the_file_is_made(tmp_path):
+    with pytest.raises(LimitError, match="more than safetensors reads"):
+        SafetensorsWriter(str(tmp_path / "x"), Header(SMALL.entries, metadata={"long": "x" * 100_000_001}))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", sorted(dtype.name for dtype in TAGS.values()))
+def test_every_dtype_comes_back_through_the_reference_library(tmp_path, dtype):
+    spec = TensorSpec.of(dtype, 3, 2)
+    blob = bytes(i % 2 for i in range(spec.nbytes))
+    writer = SafetensorsWriter(str(tmp_path / "x"), Header({"odd": TensorSpec.of("uint8", 1), "w": spec}))
+    writer.write("odd", [b"\1"])
+    writer.write("w", [blob])
+    writer.close()
+    with safe_open(tmp_path / "x", "pt") as reference:
+        found = reference.get_tensor("w")
+    assert (found.dtype, tuple(found.shape)) == (getattr(torch, dtype), (3, 2))
+    assert bytes(found.reshape(-1).view(torch.uint8).tolist()) == blob

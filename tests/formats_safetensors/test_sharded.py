@@ -5,6 +5,8 @@ import os
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from ckpt_surgeon import disk
@@ -192,7 +194,6 @@ def test_every_file_is_closed_when_a_shard_is_refused(folder):
 
 
 def test_torch_shards_are_read_through_their_index(tmp_path):
-    pytest.importorskip("ckpt_surgeon.formats.torch_reader")
     torch.save({"a": torch.ones(2), "tied": torch.ones(1)}, tmp_path / "pytorch_model-00001-of-00002.bin")
     torch.save({"b": torch.zeros(3)}, tmp_path / "pytorch_model-00002-of-00002.bin")
     homes = {"a": "pytorch_model-00001-of-00002.bin", "tied": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}
@@ -206,7 +207,6 @@ def test_torch_shards_are_read_through_their_index(tmp_path):
 
 
 def test_a_wrapped_torch_shard_is_refused(tmp_path):
-    pytest.importorskip("ckpt_surgeon.formats.torch_reader")
     torch.save({"state_dict": {"a": torch.ones(2)}, "epoch": 1}, tmp_path / "x.bin")
     write_index(tmp_path, {"a": "x.bin"}, name="pytorch_model.bin.index.json")
     with pytest.raises(CorruptError, match="envelope"):
@@ -315,3 +315,76 @@ def test_a_full_disk_is_known_before_the_first_shard(tmp_path, monkeypatch):
     with pytest.raises(DiskError, match="10 are free"):
         ShardedWriter(str(tmp_path / "out"), WHOLE, 8)
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"ckpt_surgeon.ties": '{"x": "nowhere"}'}, {"ckpt_surgeon.torch_metadata": "[]"}, {"ckpt_surgeon.order": '["a"]'}],
+    ids=str,
+)
+def test_what_we_carry_in_an_index_is_checked_hard(folder, metadata):
+    write_index(folder, {"a": TWO, "b": ONE, "c": ONE}, metadata)
+    with pytest.raises(CorruptError, match=rf"{INDEX}.*ckpt_surgeon"):
+        open_checkpoint(str(folder))
+
+
+def test_shards_of_several_formats_are_refused(folder):
+    torch.save({"a": torch.ones(2)}, folder / TWO)
+    with pytest.raises(CorruptError, match="several formats: safetensors, torch"):
+        open_checkpoint(str(folder))
+
+
+def test_an_opaque_entry_is_asked_of_its_shard(tmp_path):
+    torch.save({"a": torch.ones(2), "m._extra_state": {"x": 1}}, tmp_path / "x.bin")
+    write_index(tmp_path, {"a": "x.bin", "m._extra_state": "x.bin"}, name="pytorch_model.bin.index.json")
+    with open_checkpoint(str(tmp_path)) as reader:
+        assert list(reader.header.opaque) == ["m._extra_state"]
+        assert reader.read_opaque("m._extra_state") == {"x": 1}
+        with pytest.raises(KeyError):
+            reader.read_opaque("a key which is nowhere")
+
+
+def test_versions_of_modules_in_torch_shards_are_joined(tmp_path):
+    for name in "ab":
+        module = torch.nn.Sequential()
+        module.add_module(name, torch.nn.BatchNorm1d(2))
+        torch.save(module.state_dict(), tmp_path / f"{name}.bin")
+    keys = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    write_index(tmp_path, {f"{name}.{key}": f"{name}.bin" for name in "ab" for key in keys}, name="pytorch_model.bin.index.json")
+    with open_checkpoint(str(tmp_path)) as reader:
+        assert reader.header.torch_metadata == {"": {"version": 1}, "a": {"version": 2}, "b": {"version": 2}}
+        assert len(reader.header) == 10
+
+
+def test_ties_within_a_torch_shard_stay_ties(tmp_path):
+    weight = torch.ones(2)
+    torch.save({"a": weight, "b": weight}, tmp_path / "x.bin")
+    write_index(tmp_path, {"a": "x.bin", "b": "x.bin"}, name="pytorch_model.bin.index.json")
+    with open_checkpoint(str(tmp_path)) as reader:
+        assert reader.header.aliases == {"b": "a"}
+        assert reader.read("b").tolist() == [1, 1]
+
+
+def test_a_folder_may_be_cut_into_very_many_shards(tmp_path):
+    header = Header({f"w{i}": TensorSpec.of("uint8", 1) for i in range(300)})
+    writer = ShardedWriter(str(tmp_path / "out"), header, 1)
+    for i in range(300):
+        writer.write(f"w{i}", [bytes([i % 256])])
+    writer.close()
+    with open_checkpoint(str(tmp_path / "out")) as reader:
+        assert list(reader.header) == [f"w{i}" for i in range(300)]
+        assert reader.read("w7").item() == 7
+
+
+@settings(max_examples=25)
+@given(sizes=st.lists(st.integers(0, 20), max_size=8), limit=st.integers(1, 30))
+def test_whatever_the_cut_the_checkpoint_is_the_same(tmp_path_factory, sizes, limit):
+    path = str(tmp_path_factory.mktemp("cut") / "out")
+    header = Header({f"w{i}": TensorSpec.of("uint8", size) for i, size in enumerate(sizes)}, metadata={"format": "pt"})
+    writer = ShardedWriter(path, header, limit)
+    for i, size in enumerate(sizes):
+        writer.write(f"w{i}", [bytes([i]) * size])
+    writer.close()
+    with open_checkpoint(path) as reader:
+        assert list(reader.header.entries.items()) == list(header.entries.items())
+        assert [bytes(reader.read(f"w{i}").tolist()) for i in range(len(sizes))] == [bytes([i]) * size for i, size in enumerate(sizes)]
