@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -142,6 +141,8 @@ class _PosixSystem:
 
 def _renameat2(source: str, target: str, flags: int) -> None:
     """renameat2(2), for which Python has no call; ENOSYS where the C library has none."""
+    import ctypes
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), source)

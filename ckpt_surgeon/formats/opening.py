@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 
@@ -52,6 +51,8 @@ def _mode(path: str) -> int:
 
 def _neighbor(path: str) -> str:
     """A hint which names the file most like a missing one, or an empty string."""
+    import difflib
+
     folder, name = os.path.split(path)
     try:
         near = difflib.get_close_matches(name, disk.system.listdir(folder or ".")[:_MAX_FILES], 1)
