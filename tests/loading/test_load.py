@@ -336,3 +336,28 @@ def test_the_peak_is_the_model_its_state_dict_and_little_more(tmp_path: Path) ->
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path / "w.safetensors")], capture_output=True, text=True, check=True)
     assert 0.9 * size < int(done.stdout) < size + 3 * largest
+
+
+@pytest.mark.gpu
+def test_a_model_on_a_gpu_stays_there_and_a_failed_load_is_taken_back() -> None:
+    model = Net().cuda()
+    places = [parameter.data_ptr() for parameter in model.parameters()]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    handle = model.fc.register_load_state_dict_post_hook(lambda *_: 1 / 0)
+    with pytest.raises(ModelError, match="ZeroDivisionError"):
+        surgeon.load(model, weights())
+    assert same(model, before)
+    handle.remove()
+    surgeon.load(model, weights())
+    assert [parameter.data_ptr() for parameter in model.parameters()] == places
+    assert {value.device.type for value in model.state_dict().values()} == {"cuda"}
+    assert same(model.cpu(), weights())
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (), (1,)])
+def test_the_smallest_tensors_are_loaded_too(shape: tuple[int, ...]) -> None:
+    model = nn.Module()
+    model.weight = nn.Parameter(torch.zeros(shape))
+    model.other = nn.Parameter(torch.zeros(1))
+    surgeon.load(model, {"weight": torch.ones(shape), "other": torch.ones(1)})
+    assert torch.equal(model.weight, torch.ones(shape))
