@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from types import MappingProxyType
 from typing import Final
@@ -140,7 +141,9 @@ class _Writer:
     def save_call(self, node: Call, identity: Node = None) -> Iterator[Node]:
         """The call, then items, pairs and state of its result. `identity` is the node which the memo remembers for it."""
         identity = node if identity is None else identity
-        yield from self._save_construction(node)
+        is_set = type(node.function) is Global and node.function.name in ("set", "frozenset")
+        # A member may hold its set, which is then met while it is built: CPython lists the members anew each time.
+        yield from self._save_construction(replace(node, arguments=tuple(map(_relisted, node.arguments))) if is_set else node)
         if id(identity) in self._memo:
             self.out += b"0"
             self._recall(identity)
@@ -191,6 +194,10 @@ class _Writer:
     def save_bytearray(self, node: bytearray) -> Iterator[Node]:
         """A call with the bytes."""
         yield from self.save_call(Call(_BYTEARRAY, (bytes(node),) if node else ()), node)
+
+
+def _relisted(node: Node) -> Node:
+    return list(node) if type(node) is list else node
 
 
 def _name_lines(node: Global) -> bytes:

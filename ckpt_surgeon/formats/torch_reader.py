@@ -46,6 +46,7 @@ class _ZipStorages:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._intact: set[str] = set()
         order = archive.read("byteorder") if "byteorder" in archive.records else _ORDERS[0]
         if order not in _ORDERS:
             raise CorruptError(f"the byte order {order[:20]!r} of the file is neither little nor big")
@@ -59,9 +60,12 @@ class _ZipStorages:
         return self._archive.span(_STORAGES + key)
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
-        """A part of the record, which is unpacked whole when it is compressed."""
+        """A part of the record, whose checksum is checked at its first reading; unpacked whole when it is compressed."""
         span = self.span(key)
-        if span is None:
+        if span is None or nbytes == span.nbytes:
             return self._archive.read(_STORAGES + key)[offset : offset + nbytes]
+        if key not in self._intact and not self._archive.is_intact(_STORAGES + key):
+            raise CorruptError(f"storage {key!r} is damaged: its checksum differs")
+        self._intact.add(key)
         part = span.part(offset, nbytes)
         return part.file.read(part.offset, part.nbytes)

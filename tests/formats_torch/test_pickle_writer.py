@@ -302,3 +302,25 @@ def test_a_graph_without_bottom_is_over_the_limit(wrap: Any) -> None:
         node = wrap(node)
     with pytest.raises(LimitError, match="nests deeper"):
         write_pickle(node)
+
+
+class Outer:
+    class Inner:
+        """A class whose name has a dot, which protocol 2 cannot say."""
+
+
+class Member:
+    """Something hashable which knows the set it is in."""
+
+    group: set[Any]
+
+
+def test_a_class_inside_a_class_is_named_by_getattr() -> None:
+    assert pickle.loads(again(pickle.dumps([Outer.Inner, Outer.Inner], 4))) == [Outer.Inner, Outer.Inner]
+
+
+def test_a_set_whose_member_knows_it_becomes_the_bytes_of_cpython() -> None:
+    member = Member()
+    member.group = {member}
+    data = pickle.dumps(member.group, 2)
+    assert again(data) == data

@@ -233,6 +233,18 @@ def test_a_damaged_pickle_is_told_by_its_checksum(tmp_path: Path) -> None:
         opened(path)
 
 
+@pytest.mark.parametrize("key", ["whole", "part"])
+def test_a_damaged_storage_is_told_when_it_is_read(tmp_path: Path, key: str) -> None:
+    base = torch.arange(6.0) + 0.123
+    path = saved(tmp_path, {"whole": base, "part": base[:2], "sound": torch.ones(3)})
+    path.write_bytes(path.read_bytes().replace(raw_bytes(base), raw_bytes(base[:5]) + bytes(4)))
+    with opened(path) as reader:
+        assert_same(reader.read("sound"), torch.ones(3))
+        with pytest.raises(CorruptError, match="damaged") as caught:
+            reader.read(key)
+        assert caught.value.problems[0].where == f"{path}: {key}"
+
+
 def test_a_pickle_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckpt_surgeon.formats.torch_reader.MAX_PICKLE_BYTES", 10)
     with pytest.raises(LimitError, match="10 are allowed"):

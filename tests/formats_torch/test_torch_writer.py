@@ -6,6 +6,7 @@ import argparse
 import collections
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -483,6 +484,40 @@ def test_a_big_endian_storage_without_a_type_is_refused(tmp_path: Path) -> None:
         pytest.raises(UnsafeError, match="has no type"),
     ):
         converted(reader, tmp_path / "out.pt")
+
+
+def test_a_compressed_source_is_written_stored(tmp_path: Path) -> None:
+    root = Dict([("model", table_node(a=tensor_node())), ("beside", tensor_node(storage_node("1")))])
+    data = raw_bytes(torch.arange(6.0))
+    with opened(checkpoint(tmp_path, root, {"0": data, "1": data}, method=zipfile.ZIP_DEFLATED)) as reader:
+        found = loaded(converted(reader, tmp_path / "out.pt"))
+    assert found["model"]["a"].tolist() == found["beside"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+SUBCLASSED = Global("torch._tensor", "_rebuild_from_type_v2")
+PARAMETER = Global("torch.nn.parameter", "Parameter")
+
+
+@pytest.mark.parametrize("is_rebuilt", [True, False])
+def test_a_strided_parameter_in_the_form_of_a_subclass_stays_one(tmp_path: Path, is_rebuilt: bool) -> None:
+    inner = tensor_node(None, 0, (3, 2), (1, 3))
+    rebuild = Call(Global("torch._utils", "_rebuild_parameter"), (inner, True, Call(Global("collections", "OrderedDict"), ())))
+    call = rebuild if is_rebuilt else inner
+    node = Call(SUBCLASSED, (call.function, PARAMETER, call.arguments, Dict([("note", "kept")])))
+    root = Dict([("model", table_node(a=node)), ("x", 1)])
+    with opened(checkpoint(tmp_path, root, {"0": raw_bytes(torch.arange(6.0))})) as reader:
+        found = loaded(converted(reader, tmp_path / "out.pt"), trusted=True)["model"]["a"]
+    assert (type(found), found.tolist(), found.note) == (torch.nn.Parameter, [[0, 3], [1, 4], [2, 5]], "kept")
+
+
+def test_an_optimizer_among_the_items_of_an_object_is_left_out(tmp_path: Path) -> None:
+    optimizer = Dict([("state", Dict()), ("param_groups", [])])
+    held = Call(Global("collections", "deque"), (), items=[1, optimizer, 2])
+    root = Dict([("model", table_node(a=tensor_node())), ("held", held)])
+    with opened(checkpoint(tmp_path, root, {"0": bytes(24)})) as reader:
+        assert reader.header.envelope.optimizers == ("held.1",)
+        found = loaded(converted(reader, tmp_path / "out.pt", keep=kept(reader, drops_optimizer=True)), trusted=True)
+    assert found["held"] == collections.deque([1, 2])
 
 
 @pytest.mark.parametrize("pid", ["text", ("other", 1), ("storage",), ("storage", Global("torch", "FloatStorage"), "9", "cpu", 6)])
