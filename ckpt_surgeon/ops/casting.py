@@ -9,7 +9,7 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, dtype_name
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import merged, one_input
+from ckpt_surgeon.ops.shaping import filled, one_input
 from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Cast(TensorDefaults):
     def spans(self, specs: tuple[TensorSpec, ...]) -> tuple[tuple[Run, ...], ...] | None:
         """All bytes as they are, when the type is the same already."""
         spec = one_input(specs, self.name)
-        return (merged([Run(0, 0, spec.nbytes)]),) if spec.dtype == self._wanted() else None
+        return (filled([Run(0, 0, spec.nbytes)]),) if spec.dtype == self._wanted() else None
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The cast back, when it brings every bit back. A float's NaN may lose some bits of its own, so only for whole numbers."""

@@ -12,7 +12,7 @@ from ckpt_surgeon.ops.arguments import assign, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import dims_within, merged, one_input
+from ckpt_surgeon.ops.shaping import dims_within, filled, one_input
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _Reordered(TensorDefaults):
         moving = [dim for dim in self._order(len(spec.shape), spec) if spec.shape[dim] != 1]
         if spec.numel and moving != sorted(moving):
             return None
-        return (merged([Run(0, 0, spec.nbytes)]),)
+        return (filled([Run(0, 0, spec.nbytes)]),)
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The order back."""

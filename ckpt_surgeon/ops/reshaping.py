@@ -12,7 +12,7 @@ from ckpt_surgeon.ops.arguments import assign, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import merged, one_input, plain_shape, squeezed
+from ckpt_surgeon.ops.shaping import filled, one_input, plain_shape, squeezed
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SameElements(TensorDefaults):
 
     def spans(self, specs: tuple[TensorSpec, ...]) -> tuple[tuple[Run, ...], ...]:
         """All bytes, as they are."""
-        return (merged([Run(0, 0, one_input(specs, self.name).nbytes)]),)
+        return (filled([Run(0, 0, one_input(specs, self.name).nbytes)]),)
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The reshape back."""

@@ -10,7 +10,7 @@ from ckpt_surgeon.ops.arguments import MAX_INTEGER
 from ckpt_surgeon.ops.protocol import Run
 from ckpt_surgeon.spec import DType, TensorSpec
 
-__all__ = ["bounded", "dim_within", "dims_within", "is_outermost", "merged", "one_input", "plain_shape", "squeezed"]
+__all__ = ["bounded", "dim_within", "dims_within", "is_outermost", "filled", "one_input", "plain_shape", "squeezed"]
 
 
 def one_input(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
@@ -61,15 +61,6 @@ def bounded(shape: Sequence[int], dtype: DType, name: str) -> TensorSpec:
     return TensorSpec(tuple(shape), dtype)
 
 
-def merged(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Runs in order, without empty ones, and with those joined which follow each other in one input."""
-    found: list[Run] = []
-    for run in runs:
-        last = found[-1] if found else None
-        if run.nbytes == 0:
-            continue
-        if last is not None and last.input == run.input and last.offset + last.nbytes == run.offset:
-            found[-1] = Run(last.input, last.offset, last.nbytes + run.nbytes)
-        else:
-            found.append(run)
-    return tuple(found)
+def filled(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """The runs which hold any bytes."""
+    return tuple(run for run in runs if run.nbytes)

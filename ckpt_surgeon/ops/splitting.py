@@ -12,7 +12,7 @@ from ckpt_surgeon.ops.arguments import assign, integer, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import dim_within, is_outermost, merged, one_input, plain_shape
+from ckpt_surgeon.ops.shaping import dim_within, filled, is_outermost, one_input, plain_shape
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Split(TensorDefaults):
         if not is_outermost(spec.shape, dim_within(self.dim, len(spec.shape), self.name, spec)):
             return None
         starts = accumulate((part.nbytes for part in parts), initial=0)
-        return tuple(merged([Run(0, start, part.nbytes)]) for start, part in zip(starts, parts, strict=False))
+        return tuple(filled([Run(0, start, part.nbytes)]) for start, part in zip(starts, parts, strict=False))
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The concatenation of the parts."""
@@ -158,7 +158,7 @@ class Concat(TensorDefaults):
         (joined,) = self.infer(specs)
         if not is_outermost(joined.shape, dim_within(self.dim, len(joined.shape), self.name, joined)):
             return None
-        return (merged(Run(i, 0, spec.nbytes) for i, spec in enumerate(specs)),)
+        return (filled(Run(i, 0, spec.nbytes) for i, spec in enumerate(specs)),)
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The split into the same sizes."""

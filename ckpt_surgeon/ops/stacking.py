@@ -10,7 +10,7 @@ from ckpt_surgeon.ops.arguments import integer
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import dim_within, is_outermost, merged, one_input
+from ckpt_surgeon.ops.shaping import dim_within, filled, is_outermost, one_input
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Stack(TensorDefaults):
         self.infer(specs)
         if not is_outermost(specs[0].shape, self._dim_in(specs[0])):
             return None
-        return (merged(Run(i, 0, spec.nbytes) for i, spec in enumerate(specs)),)
+        return (filled(Run(i, 0, spec.nbytes) for i, spec in enumerate(specs)),)
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The unstack of the same dim."""
@@ -115,7 +115,7 @@ class Unstack(TensorDefaults):
         parts = self.infer(specs)
         if not is_outermost(specs[0].shape, self._dim_in(specs[0])):
             return None
-        return tuple(merged([Run(0, i * part.nbytes, part.nbytes)]) for i, part in enumerate(parts))
+        return tuple(filled([Run(0, i * part.nbytes, part.nbytes)]) for i, part in enumerate(parts))
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
         """The stack along the same dim."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_samples import bytes_of, moved, spec_of, strided, tensors_of
 
+from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.ops.registry import OPS
 from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
@@ -317,3 +318,8 @@ def test_the_parts_of_a_tensor_have_memory_of_their_own(name: str) -> None:
     parts = OPS[name]().bind(4, None).apply((whole,))
     assert all(part.untyped_storage().nbytes() == part.numel() * 4 for part in parts)
     assert len({part.untyped_storage().data_ptr() for part in (whole, *parts)}) == 5
+
+
+def test_a_split_which_is_not_bound_knows_no_parts() -> None:
+    with pytest.raises(RulesError, match="neither sizes nor a number of outputs"):
+        OPS["split"]().infer((TensorSpec.of("float32", 4),))
