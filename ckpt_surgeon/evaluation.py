@@ -13,7 +13,7 @@ from ckpt_surgeon.spec import Opaque, TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "flat_bytes", "same_bytes"]
 
 
 class Evaluator:
@@ -40,7 +40,7 @@ class Evaluator:
     def parts(self, recipe: Recipe) -> Sequence[Part]:
         """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else one computed buffer."""
         ranges = self.ranges(recipe)
-        return [_buffer(self.tensor(recipe))] if ranges is None else ranges
+        return [memoryview(flat_bytes(self.tensor(recipe)).numpy().data)] if ranges is None else ranges
 
     def ranges(self, recipe: Recipe) -> list[FileRange] | None:
         """The runs of source bytes, merged where they touch, of which the tensor consists; None where values are computed."""
@@ -91,9 +91,19 @@ def _merged(ranges: Iterator[FileRange]) -> list[FileRange]:
     return merged
 
 
-def _buffer(tensor: torch.Tensor) -> memoryview:
-    """A tensor's elements as contiguous bytes."""
+def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor's elements as they would stand in a file: u8[nbytes] on its own device, a view where it is contiguous already."""
     import torch
 
-    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy().data)
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    # A lone element counts as contiguous whatever its stride, and then has no view as bytes.
+    return plain.as_strided((plain.numel(),), (1,)).view(torch.uint8)
+
+
+def same_bytes(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two tensors are the same bit for bit (NaN equals NaN, 0 does not equal -0), of one shape and dtype."""
+    import torch
+
+    if (first.shape, first.dtype) != (second.shape, second.dtype):
+        return False
+    return first is second or torch.equal(flat_bytes(first), flat_bytes(second))

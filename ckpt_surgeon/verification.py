@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import CoverageError, ModelError, Problem, UnsafeError
-from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.evaluation import Evaluator, same_bytes
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source, make_plan, sources_of
@@ -144,7 +144,7 @@ class _Check:
         with open_readers(planned) as readers:
             evaluator = Evaluator(readers)
             recipes = {key: recipe for key, recipe in planned.recipes.items() if isinstance(recipe.spec, TensorSpec)}
-            wrong = [escape(key) for key, recipe in recipes.items() if not _same(self._read(key), evaluator.tensor(recipe))]
+            wrong = [escape(key) for key, recipe in recipes.items() if not same_bytes(self._read(key), evaluator.tensor(recipe))]
         _refuse(wrong, "these tensors are not those which the rules make of the source")
         return f"{len(recipes)} tensors are those which the rules make of the source"
 
@@ -169,7 +169,7 @@ class _Check:
         aliases = self.plan.target.aliases if self.plan.target is not None else {}
         loaded = self._loaded()
         pairs = [(first, name) for name, first in aliases.items() if {first, name} <= loaded.keys()]
-        wrong = [" and ".join(map(escape, pair)) for pair in pairs if not _same(*(self._fitted(key, loaded[key]) for key in pair))]
+        wrong = [" and ".join(map(escape, pair)) for pair in pairs if not same_bytes(*(self._fitted(key, loaded[key]) for key in pair))]
         _refuse(wrong, "the model ties them, and the file has different values")
 
     def _state(self, model: nn.Module, place: str) -> tuple[OrderedDict[str, Any], list[str]]:
@@ -216,7 +216,7 @@ class _Check:
         """The keys whose tensors in the model differ from the file's, read once more."""
         loaded = model.state_dict()
         for key, source in self._loaded().items():
-            if isinstance(source.spec, TensorSpec) and not _same(loaded[key].cpu(), self._fitted(key, source)):
+            if isinstance(source.spec, TensorSpec) and not same_bytes(loaded[key].cpu(), self._fitted(key, source)):
                 yield escape(key)
 
     def _read(self, key: str) -> torch.Tensor:
@@ -235,15 +235,6 @@ def _distinct(header: Header) -> list[str]:
 
 def _count(header: Header) -> str:
     return f"{len(_distinct(header))} tensors ({header.nbytes:,} bytes)"
-
-
-def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two tensors are the same bit for bit (NaN equals NaN, 0 does not equal -0)."""
-    import torch
-
-    if (first.shape, first.dtype) != (second.shape, second.dtype):
-        return False
-    return torch.equal(*(tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
 
 
 def _refuse(wrong: list[str], what: str) -> None:

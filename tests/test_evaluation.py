@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ckpt_surgeon.disk import FileRange
-from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.evaluation import Evaluator, flat_bytes, same_bytes
 from ckpt_surgeon.planning import make_plan
 from ckpt_surgeon.rules.reader import as_rules
 from ckpt_surgeon.sources import open_source
@@ -66,3 +66,29 @@ def test_every_dtype_becomes_its_bytes(dtype):
         plan = make_plan(None, reader.header, None)
         parts = Evaluator({"": reader}).parts(plan.recipes["w"])
     assert b"".join(bytes(part) for part in parts) == bytes(values.view(torch.uint8).flatten().tolist())
+
+
+ODD = {
+    "a lone element with a stride": torch.arange(10.0)[::5][:1],
+    "a transposed view": torch.arange(6.0).reshape(2, 3).t(),
+    "an expanded one": torch.ones(1).expand(3),
+    "a conjugated one": torch.tensor([1 + 2j]).conj(),
+    "an empty one": torch.zeros(0, 3),
+    "a 0-dim one": torch.tensor(2.5),
+    "an overlapping window": torch.arange(6.0).as_strided((2, 3), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("tensor", ODD.values(), ids=ODD)
+def test_every_layout_has_flat_bytes(tensor):
+    wanted = tensor.resolve_conj().clone(memory_format=torch.contiguous_format)
+    assert bytes(flat_bytes(tensor).tolist()) == wanted.numpy().tobytes()
+    assert same_bytes(tensor, wanted)
+
+
+def test_the_same_bytes_means_bit_for_bit():
+    nan = torch.tensor([float("nan")])
+    assert same_bytes(nan, nan.clone())
+    assert not same_bytes(torch.tensor([0.0]), torch.tensor([-0.0]))
+    assert not same_bytes(torch.zeros(2), torch.zeros(1, 2))
+    assert not same_bytes(torch.zeros(2), torch.zeros(2, dtype=torch.int32))

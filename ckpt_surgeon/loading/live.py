@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import CoverageError, ModelError
-from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.evaluation import Evaluator, same_bytes
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.loading.staging import all_or_nothing
 from ckpt_surgeon.model import header_of_module
@@ -85,17 +85,11 @@ def _values(plan: Plan, target: Header) -> dict[str, Any]:
 def _refuse_rivals(values: Mapping[str, Any], target: Header) -> None:
     """One tensor of the model cannot take two values: torch would let the last one win."""
     pairs = [(first, name) for name, first in target.aliases.items() if first in values and name in values]
-    rivals = [pair for pair in pairs if not _same(values[pair[0]], values[pair[1]])]
+    rivals = [pair for pair in pairs if not same_bytes(values[pair[0]], values[pair[1]])]
     if rivals:
         names = "; ".join(f"{escape(first)} and {escape(name)}" for first, name in rivals)
         hint = "drop one of them by a rule, or untie the model"
         raise CoverageError(f"the model ties them, and the source has different values: {names}", hint=hint)
-
-
-def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
-    import torch
-
-    return first is second or torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (first, second)))
 
 
 def _fitted(key: str, value: Any, target: Header) -> Any:

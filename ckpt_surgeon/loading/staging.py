@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.evaluation import same_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -195,10 +196,5 @@ def _stand_in(original: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def _equal(original: torch.Tensor, stand_in: torch.Tensor) -> bool:
-    """Whether two plain tensors of one shape and dtype are the same bit for bit; of other tensors that is not asked."""
-    import torch
-
-    if not _is_plain(original):
-        return False
-    first, second = (tensor.detach().cpu().contiguous().reshape(-1) for tensor in (original, stand_in))
-    return first.dtype == second.dtype and torch.equal(first.view(torch.uint8), second.view(torch.uint8))
+    """Whether two plain tensors are the same bit for bit; of other tensors that is not asked."""
+    return _is_plain(original) and same_bytes(original.cpu(), stand_in.cpu())
