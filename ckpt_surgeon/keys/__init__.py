@@ -1,1 +1,1 @@
-"""Patterns which match whole keys, templates which write them, grouping, and names for display. Pure."""
+"""Patterns, templates, grouping, and names for display: whatever is known of keys without a tensor."""

@@ -93,7 +93,7 @@ def _value(tree: ast.expr, numbers: Mapping[str, int]) -> int:
 
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise RulesError(f"{name!r} is {escape(text)!r}, no number", hint=f"Capture it as {{{name}:int}} to count with it.")
+        raise RulesError(f"{name!r} is '{escape(text)}', no number", hint=f"Capture it as {{{name}:int}} to count with it.")
     if len(text) > _MAX_DIGITS:
         raise RulesError(f"{name!r} is {escape(text)}, a number of more than {_MAX_DIGITS} digits")
     return int(text)

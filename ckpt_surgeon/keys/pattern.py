@@ -10,6 +10,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.regular import compile_regex
 from ckpt_surgeon.keys.syntax import Braced, Capture, Plain, Segment, parse_capture, parse_segments
 
@@ -84,7 +85,7 @@ def _parse(text: str) -> Pattern:
     try:
         captures, source = _compile(segments)
     except RulesError as error:
-        raise RulesError(f"{text!r}: {error.problems[0].what}", hint=error.hint) from None
+        raise RulesError(f"'{escape(text)}': {error.problems[0].what}", hint=error.hint) from None
     return Pattern(text, MappingProxyType(captures), False, _matcher(re.compile(source), captures))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.display import escape
 
 __all__ = ["MAX_LENGTH", "Braced", "Capture", "CaptureKind", "Piece", "Plain", "Segment", "parse_capture", "parse_segments"]
 
@@ -87,7 +88,7 @@ def _pieces(text: str) -> list[Piece]:
 
 def _unbalanced(text: str, at: int) -> RulesError:
     return RulesError(
-        f"{text!r}: unbalanced {text[at]!r} at character {at + 1}",
+        f"'{escape(text)}': unbalanced {text[at]!r} at character {at + 1}",
         hint="Braces come in pairs and not inside each other; a key which holds a brace needs a `re:` pattern.",
     )
 

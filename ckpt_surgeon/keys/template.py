@@ -97,7 +97,7 @@ def _parse(text: str) -> Template:
     try:
         segments = tuple(tuple(_parts(segment, typed)) for segment in parse_segments(text))
     except RulesError as error:
-        raise RulesError(f"{escape(text)!r}: {error.problems[0].what}", hint=error.hint) from None
+        raise RulesError(f"'{escape(text)}': {error.problems[0].what}", hint=error.hint) from None
     expressions = [part for segment in segments for part in segment if isinstance(part, Expression)]
     names = tuple(dict.fromkeys(name for expression in expressions for name in expression.names))
     counted = frozenset(name for expression in expressions if expression.counts for name in expression.names)

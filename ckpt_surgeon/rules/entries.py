@@ -28,9 +28,13 @@ _SCALARS = "Compare with text, a number, true or false."
 
 @dataclass(slots=True)
 class _Body:
-    """An op's body, taken apart: its parameters, and on which keys it works."""
+    """An op's body, taken apart: its parameters, and on which keys it works.
+
+    has_unknown: a word in it is unknown, perhaps a parameter misspelled; what seems to be missing is then not told.
+    """
 
     parameters: dict[str, Node] = field(default_factory=dict)
+    has_unknown: bool = False
     sources: tuple[Pattern, ...] = ()
     targets: tuple[Template, ...] = ()
 
@@ -82,7 +86,7 @@ def _unknown_word(entry: Node, word: str, *, has_op: bool) -> None:
     if has_op or nearest(word, known):
         entry.unknown(word, known, "a rule")
         return
-    entry.child(word).complain(f"unknown op {escape(word)!r}", f"Known: {', '.join(OPS)}.", key=True)
+    entry.child(word).complain(f"unknown op '{escape(word)}'", f"Known: {', '.join(OPS)}.", key=True)
 
 
 def _read_rule(op: OpType, body: _Body, entry: Node, node: Node) -> Rule | None:
@@ -91,9 +95,9 @@ def _read_rule(op: OpType, body: _Body, entry: Node, node: Node) -> Rule | None:
     common = _Common.read(entry)
     where = entry.document.where(node.place, key=True)
     try:
-        made = build(op, {name: part.data for name, part in body.parameters.items()}, body.parameters, node)
+        made = build(op, body.parameters, node, is_complete=not body.has_unknown)
     except RulesError as error:
-        node.problems.extend(error.located(where).problems)
+        node.problems.extend(error.located(where).problems if not body.has_unknown else ())
         return None
     if made is None:
         return None
@@ -103,7 +107,7 @@ def _read_rule(op: OpType, body: _Body, entry: Node, node: Node) -> Rule | None:
 def _read_body(op: OpType, node: Node) -> _Body | None:
     """The parts of an op's body; None after a complaint which makes the parts useless."""
     if op.body.only:
-        return _Body({op.body.whole: node})
+        return _Body({op.body.whole: node}) if not isinstance(node.data, dict) or node.is_mapping(op.name) else None
     if not isinstance(node.data, dict):
         return _read_whole(op, node)
     if not node.is_mapping(op.name):
@@ -113,6 +117,7 @@ def _read_body(op: OpType, node: Node) -> _Body | None:
         body.sources, body.targets = _read_places(op, node)
     reserved = PLACES if hasattr(op, "arity") else ()
     known = _body_words(op)
+    body.has_unknown = not set(node.data) <= set(known)
     body.parameters = {str(part.place[-1]): part for part in node.words(known, op.name) if part.place[-1] not in reserved}
     return body
 

@@ -70,7 +70,7 @@ class Node:
         """Complain of a key, with the nearest known one."""
         near = nearest(key, known)
         hint = f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}." if known else ""
-        self.child(key).complain(f"{what}: unknown word {escape(key)!r}", hint, key=True)
+        self.child(key).complain(f"{what}: unknown word '{escape(key)}'", hint, key=True)
 
     def parsed(self, parse: Callable[[str], Parsed], what: str, kind: str = "a pattern") -> tuple[Parsed, ...]:
         """Patterns or templates from a text or a list of texts."""

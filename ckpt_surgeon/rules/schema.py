@@ -28,43 +28,46 @@ def parameters_schema(op: OpType) -> dict[str, Any]:
     return _adapter(op).json_schema()
 
 
-def build(op: OpType, parameters: Mapping[str, Any], places: Mapping[str, Node], entry: Node) -> NameOp | TensorOp | None:
-    """The op with these parameters, or None after complaints at `places` (parameter -> its node) and at `entry`.
+def build(op: OpType, parameters: Mapping[str, Node], entry: Node, *, is_complete: bool = True) -> NameOp | TensorOp | None:
+    """The op with these parameters, or None after complaints, each at its parameter, or at `entry` where that is missing.
 
-    Strict: text is never taken for a number, nor a number for text. An op's own RulesError passes through.
+    Strict: text is never taken for a number, nor a number for text. Missing parameters are told only if `is_complete`.
+    An op's own RulesError passes through.
     """
     try:
-        document = json.dumps(parameters, allow_nan=False)
+        document = json.dumps({name: node.data for name, node in parameters.items()}, allow_nan=False)
     except (TypeError, ValueError) as error:
         entry.complain(f"{op.name}: no plain value: {error}")
         return None
     try:
         made: NameOp | TensorOp = _adapter(op).validate_json(document, strict=True)
     except ValidationError as error:
-        _complain(op, error, places, entry)
+        _complain(op, error, parameters, entry, is_complete=is_complete)
         return None
     return made
 
 
-def _complain(op: OpType, error: ValidationError, places: Mapping[str, Node], entry: Node) -> None:
+def _complain(op: OpType, error: ValidationError, parameters: Mapping[str, Node], entry: Node, *, is_complete: bool) -> None:
     """One complaint for each parameter which is wrong: a union gives one error for each of its members."""
     wanted = parameters_schema(op).get("properties", {})
-    told: set[str] = set()
+    wrong: dict[str, list[tuple[int | str, ...]]] = {}
     for detail in error.errors(include_url=False, include_context=False):
-        parameter = str(detail["loc"][0]) if detail["loc"] else ""
-        if parameter in told:
-            continue
-        told.add(parameter)
-        description = describe(wanted.get(parameter, {}))
-        if parameter not in places:
-            needs = f"needs {parameter}: {description}" if parameter in wanted else detail["msg"]
-            entry.complain(f"{op.name} {needs}", key=True)
-            continue
-        node = _deepest(places[parameter], detail["loc"][1:])
-        here = places[parameter].data if node is places[parameter] else node.data
-        part = "" if node is places[parameter] else f", found {shown(here)} in it"
-        subject = f"{op.name}: {parameter} is {shown(places[parameter].data)}{part}"
-        node.complain(f"{subject}; allowed: {description}", _hint(here, description))
+        wrong.setdefault(str(next(iter(detail["loc"]), "")), []).append(detail["loc"][1:])
+    for name, locations in wrong.items():
+        description = describe(wanted.get(name, {}))
+        if name in parameters:
+            _complain_of(f"{op.name}: {name}", parameters[name], locations, description)
+        elif name not in wanted:
+            entry.complain(f"{op.name} cannot be read: {error.errors()[0]['msg']}", key=True)
+        elif is_complete:
+            entry.complain(f"{op.name} needs {name}: {description}", key=True)
+
+
+def _complain_of(what: str, parameter: Node, locations: list[tuple[int | str, ...]], description: str) -> None:
+    """Complain of a parameter, at the innermost part of it which is wrong."""
+    part = max((_deepest(parameter, location) for location in locations), key=lambda node: len(node.place))
+    within = f", found {shown(part.data)} in it" if part.place != parameter.place else ""
+    part.complain(f"{what} is {shown(parameter.data)}{within}; allowed: {description}", _hint(part.data, description))
 
 
 def _deepest(node: Node, location: tuple[int | str, ...]) -> Node:

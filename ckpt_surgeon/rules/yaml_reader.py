@@ -73,8 +73,10 @@ def _word(line: str, column: int, is_alias: bool) -> tuple[str, int]:
     """The word around a column, and its column. An alias starts one before: at its star."""
     start = column - 1 if is_alias else max(line.rfind(blank, 0, column) + 1 for blank in (" ", ",", "\t"))
     word = line[start:].split()[0].rstrip(",:") if line[start:].split() else ""
-    if word.count("{") > word.count("}") and word[0] == "{":
-        return word[1:], start + 1
+    while word[-1:] in ("}", "]") and word.count(word[-1]) > word.count("{" if word[-1] == "}" else "["):
+        word = word[:-1]  # the end of the mapping or list around it
+    if word[:1] == "{" and word.count("{") > word.count("}"):
+        return word[1:], start + 1  # the start of the mapping around it
     return word, start
 
 
@@ -151,7 +153,7 @@ class _Builder:
             self._complain("merge keys are not read", event, "Write the entries out.")
         elif key in found:
             line, column = self.keys[(*place, key)]
-            self._complain(f"the key {escape(key)!r} stands here a second time; first at {line}:{column}", event)
+            self._complain(f"the key '{escape(key)}' stands here a second time; first at {line}:{column}", event)
         self.keys.setdefault((*place, key), _mark(event))
         return key
 
