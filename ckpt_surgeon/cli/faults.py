@@ -79,7 +79,9 @@ def _usage_lines(error: click.ClickException) -> Iterator[str]:
     yield f"hint: {path} --help"
 
 
-def _tell(lines: Iterator[str] | list[str]) -> None:
+def _tell(lines: list[str]) -> None:
+    if not lines:
+        return
     from ckpt_surgeon.report.prose import one_line
 
     with suppress(OSError, ValueError, AttributeError):

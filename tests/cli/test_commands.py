@@ -139,7 +139,7 @@ def test_an_existing_output_is_replaced_only_by_force(folder):
 
 def test_nothing_is_written_where_keys_are_left_over(folder):
     result = invoke("remap", "wrapped.pth", "--target", "nets:net", "-o", "a.pth", "-e", "drop: module.0.weight")
-    assert result.exit_code in (1, 4)
+    assert result.exit_code == 1
     assert not (folder / "a.pth").exists()
 
 
