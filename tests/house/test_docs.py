@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_links_lead_somewhere(repository: Path) -> None:
 def test_the_schema_of_rules_is_the_one_which_the_command_prints(repository: Path) -> None:
     printed = subprocess.run([sys.executable, "-m", "ckpt_surgeon", "schema"], capture_output=True, text=True, check=True).stdout
     assert printed == (repository / "docs" / "schemas" / "rules.json").read_text(encoding="utf-8")
+
+
+def test_the_floors_on_the_page_are_those_of_the_contract(repository: Path) -> None:
+    contract = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
+    page = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", page, re.MULTILINE)
+    shown = [set(re.findall(r"[a-z_]+", row)) for row in rows]
+    assert shown == [set(re.findall(r"[a-z_]+", layer)) for layer in contract["layers"]]
 
 
 def test_no_page_names_a_path_of_one_machine(repository: Path) -> None:
