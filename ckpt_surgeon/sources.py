@@ -68,11 +68,11 @@ def open_source(given: Any, *, arguments: Mapping[str, Any] | None = None, progr
     return StateDictReader(given) if isinstance(given, Mapping) else StateDictReader.of_module(given)
 
 
-def header_of(given: Any, *, arguments: Mapping[str, Any] | None = None) -> Header:
+def header_of(given: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
     """The header of what a user gave; see `open_source`."""
     if isinstance(given, Header):
         return given
-    with open_source(given, arguments=arguments) as reader:
+    with open_source(given, arguments=arguments, progress=progress) as reader:
         return reader.header
 
 

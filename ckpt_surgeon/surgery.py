@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt_surgeon.comparison import Diff, compare
 from ckpt_surgeon.planning import Plan, make_plan, rewrite
-from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, rules_of
+from ckpt_surgeon.sources import Progress, allowing, header_of, rules_of
 from ckpt_surgeon.spec import Header
 
 __all__ = ["diff", "inspect", "plan"]
@@ -17,10 +17,10 @@ __all__ = ["diff", "inspect", "plan"]
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
     """The header of a checkpoint (or of a model): an ordered table key -> TensorSpec. No weight is read.
 
-    path: whatever `sources.open_source` takes. Raises DiskError, CorruptError, UnsafeError, LimitError, ModelError.
+    path: whatever `sources.open_source` takes. progress: called with (bytes done, bytes in all) while a URL is fetched.
+    Raises DiskError, CorruptError, UnsafeError, LimitError, ModelError.
     """
-    with open_source(path, arguments=arguments, progress=progress) as reader:
-        return reader.header
+    return header_of(path, arguments=arguments, progress=progress)
 
 
 def diff(
@@ -32,13 +32,14 @@ def diff(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Diff:
     """What stands between a source and a target, before any load, by headers alone; with rules: after them.
 
-    Raises what `inspect` raises, and RulesError. Differences are the answer, not an error.
+    progress: as of `inspect`. Raises what `inspect` raises, and RulesError. Differences are the answer, not an error.
     """
-    wanted = header_of(target, arguments=arguments)
-    given = header_of(source, arguments=arguments)
+    wanted = header_of(target, arguments=arguments, progress=progress)
+    given = header_of(source, arguments=arguments, progress=progress)
     known = rules_of(rules).allowing(allowing(allow_missing, allow_unexpected))
     new: tuple[str, ...] = ()
     if known.rules:
@@ -57,6 +58,7 @@ def plan(
     allow_unexpected: Iterable[str] = (),
     require_coverage: float | None = None,
     arguments: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """The whole surgery as a value, from headers alone; `write` carries it out.
 
@@ -65,8 +67,8 @@ def plan(
     """
     made = make_plan(
         rules_of(rules),
-        header_of(source, arguments=arguments),
-        None if target is None else header_of(target, arguments=arguments),
+        header_of(source, arguments=arguments, progress=progress),
+        None if target is None else header_of(target, arguments=arguments, progress=progress),
         variables=variables,
         allow=allowing(allow_missing, allow_unexpected),
         require_coverage=require_coverage,

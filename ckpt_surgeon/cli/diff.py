@@ -21,14 +21,8 @@ def command(view: View, source: str, target: str, stat: bool, given: Given) -> i
     from ckpt_surgeon.report.diff import DiffReport
     from ckpt_surgeon.surgery import diff
 
-    found = diff(
-        source,
-        target,
-        given.rules,
-        given.variables,
-        allow_missing=given.allow_missing,
-        allow_unexpected=given.allow_unexpected,
-        arguments=given.arguments,
-    )
+    allowed = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected}
+    with view.progress("reading") as progress:
+        found = diff(source, target, given.rules, given.variables, **allowed, arguments=given.arguments, progress=progress)
     view.show(DiffReport(found, source, target, stat, view.verbose))
     return 0 if found.same and found.coverage >= (given.require_coverage or 0) else 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
@@ -24,14 +26,8 @@ def command(view: View, source: str, key: str, target: str | None, given: Given)
     from ckpt_surgeon.report.explanation import ExplanationReport
     from ckpt_surgeon.surgery import plan
 
-    made = plan(
-        source,
-        given.rules,
-        target,
-        given.variables,
-        allow_missing=_EVERYTHING,
-        allow_unexpected=_EVERYTHING,
-        arguments=given.arguments,
-    )
+    allowed: dict[str, Any] = {"allow_missing": _EVERYTHING, "allow_unexpected": _EVERYTHING}
+    with view.progress("reading") as progress:
+        made = plan(source, given.rules, target, given.variables, **allowed, arguments=given.arguments, progress=progress)
     view.show(ExplanationReport(explain(made, key)))
     return 0

@@ -39,7 +39,8 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
     from ckpt_surgeon.surgery import plan
 
     max_shard_size = _checked(target, **wanted)
-    made = plan(source, given.rules, target, given.variables, **given.demands, arguments=given.arguments)
+    with view.progress("reading") as progress:
+        made = plan(source, given.rules, target, given.variables, **given.demands, arguments=given.arguments, progress=progress)
     if wanted["dry_run"]:
         view.show(PlanReport(made, view.verbose))
         return 0
