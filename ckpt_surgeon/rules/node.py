@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from ckpt_surgeon.rules.document import Document, Place
 __all__ = ["MAX_PROBLEMS", "Node", "shown"]
 
 MAX_PROBLEMS = 50  # told at once; a file with more is wrong in one way, many times
+_MARK = re.compile(r":([0-9]+):([0-9]+)$")
 _MAX_SHOWN = 60  # characters of a wrong value
 
 Parsed = TypeVar("Parsed")
@@ -42,12 +44,13 @@ class Node:
         self.problems.extend(error.located(self.document.where(self.place)).problems)
 
     def finish(self, result: Parsed) -> Parsed:
-        """The result, or RulesError with every complaint."""
+        """The result, or RulesError with every complaint, in the order of the lines."""
         if not self.problems:
             return result
-        rest = len(self.problems) - MAX_PROBLEMS
+        told = sorted(self.problems, key=lambda problem: _line_and_column(problem.where))
+        rest = len(told) - MAX_PROBLEMS
         more = [Problem(f"and {rest} more problems")] if rest > 0 else []
-        raise RulesError([*self.problems[:MAX_PROBLEMS], *more])
+        raise RulesError([*told[:MAX_PROBLEMS], *more])
 
     def is_mapping(self, what: str) -> bool:
         """Whether this is a mapping with text as keys; complains otherwise."""
@@ -128,6 +131,12 @@ class Node:
             return float(self.data)
         self.complain(f"{what} is a number of at least 0; found {shown(self.data)}")
         return 0.0
+
+
+def _line_and_column(where: str) -> tuple[int, ...]:
+    """What `where` ends with; nothing for a place in a value which Python made: such keep their order."""
+    found = _MARK.search(where)
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def shown(value: object) -> str:

@@ -22,6 +22,7 @@ _MAX_DEPTH = 50
 _MAX_EVENTS = 200_000  # keys, values, starts and ends; ten thousand renames take twenty thousand
 
 _INDENT = "Check the indentation, or quote a value which holds a colon and a blank."
+_TAB = "YAML takes no tabs between words or at the start of a line: write blanks."
 _QUOTE = "A pattern which YAML reads as something else has to be quoted"
 _SPECIAL = re.compile(r"[*&!%@`{\[|]")  # YAML's signs which patterns use, too, or which start no word
 
@@ -56,12 +57,14 @@ def read_yaml(text: str, name: str) -> Text:
 
 def _syntax_problem(error: yaml.MarkedYAMLError, name: str, text: str) -> Problem:
     """PyYAML's complaint, with the word which has to be quoted where that is what is wrong."""
-    problem = escape(error.problem or "no YAML")
+    problem = escape(error.problem or "no YAML").replace("\\\\", "\\")  # PyYAML has escaped what it quotes already
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return Problem(f"no YAML: {problem}", name)
     if problem.startswith("mapping values"):
         return Problem(f"no YAML: {problem}", where(name, (mark.line + 1, mark.column + 1)), _INDENT)
+    if "'\\t'" in problem:
+        return Problem(f"no YAML: {problem}", where(name, (mark.line + 1, mark.column + 1)), _TAB)
     is_alias = "alias" in (error.context or "")
     line = text.split("\n")[mark.line : mark.line + 1]
     word, column = _word("".join(line), mark.column, is_alias)
