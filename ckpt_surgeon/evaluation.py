@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.formats.protocol import Part, Reader
+from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.planning import Derived, Plan, Recipe, Source
 from ckpt_surgeon.spec import Opaque, TensorSpec
 
@@ -22,6 +23,7 @@ class Evaluator:
     def __init__(self, readers: Mapping[str, Reader]) -> None:
         self._readers = readers
         self._last: tuple[Derived, tuple[torch.Tensor, ...]] | None = None
+        self._given: set[int] = set()  # those outputs of the last op which a caller owns already
 
     def tensors(self, plan: Plan) -> Iterator[tuple[str, Any]]:
         """Each recipe's value, in plan order, ties not repeated; an opaque entry as the object which the reader gives."""
@@ -29,13 +31,23 @@ class Evaluator:
             if isinstance(recipe, Source) and isinstance(recipe.spec, Opaque):
                 yield key, self._readers[recipe.file].read_opaque(recipe.key)
             else:
-                yield key, self.tensor(recipe)
+                yield key, self._own(recipe)
 
     def tensor(self, recipe: Recipe) -> torch.Tensor:
         """The value of a recipe, on the CPU. The outputs of one op are computed once when asked for one after the other."""
         if isinstance(recipe, Source):
             return self._readers[recipe.file].read(recipe.key)
         return self._outputs(recipe)[recipe.output]
+
+    def _own(self, recipe: Recipe) -> torch.Tensor:
+        """The value of a recipe with memory of its own, though another key has the same one (`copy`)."""
+        tensor = self.tensor(recipe)
+        if isinstance(recipe, Source):
+            return tensor
+        if recipe.output in self._given:
+            return same_type(as_movable(tensor).clone(), tensor)
+        self._given.add(recipe.output)
+        return tensor
 
     def parts(self, recipe: Recipe) -> Sequence[Part]:
         """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else one computed buffer."""
@@ -62,6 +74,7 @@ class Evaluator:
     def _outputs(self, recipe: Derived) -> tuple[torch.Tensor, ...]:
         if self._last is None or self._last[0].op is not recipe.op or self._last[0].inputs is not recipe.inputs:
             self._last = None  # lets go of the old outputs before the new ones are made
+            self._given = set()
             self._last = (recipe, recipe.op.apply(tuple(self.tensor(part) for part in recipe.inputs)))
         return self._last[1]
 

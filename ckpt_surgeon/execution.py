@@ -60,21 +60,29 @@ def _without_envelope(plan: Plan, bare: bool) -> Header:
 
     Raises CoverageError naming what would be lost, unless `bare` says that it may.
     """
-    envelope = plan.source.envelope
     if bare:
         return plan.header
     lost = _lost(plan)
     if lost:
         hint = "write .pt to keep it, or say --bare to leave it behind"
         raise CoverageError(f"safetensors would lose what stands around the weights: {', '.join(map(escape, lost))}", hint=hint)
-    scalars = {name: text for name, text in envelope.scalars.items() if name not in plan.header.metadata}
-    return replace(plan.header, metadata={**scalars, **plan.header.metadata})
+    return replace(plan.header, metadata={**_texts(plan), **plan.header.metadata})
+
+
+def _texts(plan: Plan) -> dict[str, str]:
+    """The scalars of the envelope which can stand in the text metadata: those whose names mean nothing else there."""
+    taken = plan.header.metadata
+    return {
+        name: text
+        for name, text in plan.source.envelope.scalars.items()
+        if name not in taken and name != "format" and not name.startswith("ckpt_surgeon.")
+    }
 
 
 def _lost(plan: Plan) -> list[str]:
     """What of the envelope tensors and text cannot hold; optimizer state which is dropped anyway is not lost here."""
     envelope = plan.source.envelope
-    gone = set(envelope.scalars) | (set() if plan.keeps_optimizer else set(envelope.optimizers))
+    gone = set(_texts(plan)) | (set() if plan.keeps_optimizer else set(envelope.optimizers))
     beside = [f"{name} ({text})" for name, text in envelope.contents.items() if name not in gone]
     inner = {table.path: f"the table {table.path or '(root)'} ({table.tensors} tensors)" for table in envelope.tables}
     inner |= {path: f"the optimizer state {path}" for path in envelope.optimizers if path not in gone}

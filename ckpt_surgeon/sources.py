@@ -118,12 +118,17 @@ def open_readers(plan: Plan) -> Iterator[dict[str, Reader]]:
         raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
     with ExitStack() as stack:
         reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
-        if reader.header.entries != plan.source.entries:
+        if _planned_from(reader.header) != _planned_from(plan.source):
             raise DiskError("the source has changed since the plan was made", hint="run it again")
         readers = {"": reader}
         for file, keys in _initialized(plan).items():
             readers[file] = stack.enter_context(_initial(plan, file, keys))
         yield readers
+
+
+def _planned_from(header: Header) -> tuple[object, ...]:
+    """What of a header a plan rests on: its entries in order, their ties, and what stands around them."""
+    return list(header.entries.items()), dict(header.aliases), header.envelope
 
 
 def _initialized(plan: Plan) -> dict[str, list[str]]:

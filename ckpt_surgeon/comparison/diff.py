@@ -81,21 +81,20 @@ def compare(
 ) -> Diff:
     """The difference of two headers; `new` are source keys which read no weight (made by an `init` rule)."""
     present = source.entries
-    held = {target.canonical(key) for key in target.entries if key in present}
-    tied = {key for key in target.entries if key not in present and target.canonical(key) in held}
+    tied = _tied(present, target)
     absent = [key for key in target.entries if key not in present and key not in tied]
     filled = tuple(key for key in absent if fills_itself(key, target, present))
     missing = {key: target.entries[key] for key in absent if key not in set(filled)}
     unexpected = {key: entry for key, entry in present.items() if key not in target.entries}
-    pairs = {key: (present[key], entry) for key, entry in target.entries.items() if key in present}
+    pairs = {key: (present[tied.get(key, key)], entry) for key, entry in target.entries.items() if key in present or key in tied}
     mismatched = {key: pair for key, pair in pairs.items() if not fits(*pair)}
-    matched = tuple(key for key in target.entries if (key in pairs and key not in mismatched) or key in tied)
+    matched = tuple(key for key in pairs if key not in mismatched)
     allowed = [key for key in missing if matches_any(allow_missing, key)]
     allowed += [key for key in unexpected if matches_any(allow_unexpected, key)]
     hidden = set(allowed)
     missing = {key: entry for key, entry in missing.items() if key not in hidden}
     unexpected = {key: entry for key, entry in unexpected.items() if key not in hidden}
-    loaded = [key for key in (*matched, *filled) if key not in new]
+    loaded = [key for key in (*matched, *filled) if tied.get(key, key) not in new]
     return Diff(
         missing=missing,
         unexpected=unexpected,
@@ -109,6 +108,17 @@ def compare(
         nearest=nearest_keys(missing, unexpected),
         notes=tuple(f"{key}: {pairs[key][0]} stands for {pairs[key][1]}" for key in matched if _differs_by_one(pairs.get(key))),
     )
+
+
+def _tied(present: Mapping[str, Entry], target: Header) -> dict[str, str]:
+    """Target keys which are absent, but tied in the target to one which is there, to that one: to one which fits, if any does."""
+    found: dict[str, str] = {}
+    for key, entry in target.entries.items():
+        first = found.get(target.canonical(key))
+        if key in present and (first is None or (fits(present[key], entry) and not fits(present[first], entry))):
+            found[target.canonical(key)] = key
+    names = {key: found.get(target.canonical(key)) for key in target.entries if key not in present}
+    return {key: first for key, first in names.items() if first is not None}
 
 
 def _differs_by_one(pair: tuple[Entry, Entry] | None) -> bool:

@@ -44,7 +44,8 @@ def _apply_name_rule(rule: Rule, op: NameOp, table: Table, target: Header | None
         raise RulesError(f"{op.name} needs a target: it takes its names from there", hint="give a target (--target)")
     edits = [edit for edit in op.edits(list(table), target and target.entries) if _passes(rule, edit.source, table, target)]
     check_count(rule, [edit.source for edit in edits if not (isinstance(edit, Drop) and edit.is_rest)], table)
-    reasons = {table[edit.source].origin: f"dropped by {rule.where} ({op.name})" for edit in edits if isinstance(edit, Drop)}
+    dropped = [edit.source for edit in edits if isinstance(edit, Drop)]
+    reasons = {key: f"dropped by {rule.where} ({op.name})" for name in dropped for key in table[name].reads}
     changes = tuple(_change(edit) for edit in edits if not (isinstance(edit, Move) and edit.source == edit.target))
     step = Step(rule.where, op.name, changes, rule.why)
     return Applied(edited(table, edits, rule.where), step, reasons, tuple(idle_patterns(rule, table)))
@@ -141,7 +142,8 @@ def _derive(rule: Rule, op: TensorOp, each: Group, table: Table, target: Header 
         return []
     inputs = tuple(table[key].recipe for key in each.inputs) or _model_input(bound, each, produced)
     identity = (bound, tuple(table[key].identity for key in each.inputs) or each.outputs)
-    return [Cell(Derived(bound, inputs, i, spec), (identity, i), "", rule.where) for i, spec in enumerate(produced)]
+    reads = frozenset[str]().union(*(table[key].reads for key in each.inputs))
+    return [Cell(Derived(bound, inputs, i, spec), (identity, i), "", rule.where, reads) for i, spec in enumerate(produced)]
 
 
 def _bound_targets(op: TensorOp, each: Group, target: Header | None) -> tuple[TensorSpec, ...] | None:

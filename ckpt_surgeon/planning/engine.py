@@ -149,15 +149,16 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
     if target is not None:
         ties |= _target_ties({*recipes, *ties}, ties, target)
         order = [key for key in target.entries if key in recipes or key in ties]
-    outcome = _outcome(draft, settled, {key: settled.table.get(key) or settled.table[ties[key]] for key in order}, target, rules)
+    cells = {key: settled.table.get(key) or settled.table[ties[key]] for key in order}
+    outcome = _outcome(draft, settled, cells, target, rules)
     recipes, ties = _in_order(order, recipes, ties)
     lost = lost_order(draft.source, recipes, target)
     header = Header(
         {key: recipes[ties.get(key, key)].spec for key in order},
-        kinds=_kinds(settled.table, draft.source, target),
+        kinds=_kinds(cells, draft.source, target),
         aliases=ties,
         metadata=_stamped(draft.source, rules, outcome, order),
-        torch_metadata=draft.torch_metadata,
+        torch_metadata=replace(draft, table=settled.table).torch_metadata,
         envelope=draft.source.envelope,
     )
     return Plan(
@@ -197,12 +198,10 @@ def _target_ties(present: set[str], ties: Mapping[str, str], target: Header) -> 
 
 
 def _dropped(draft: Draft, settled: Settled) -> dict[str, str]:
-    """Each source key which stands in no recipe, with the reason."""
-    used = {source.key for cell in settled.table.values() for source in sources_of(cell.recipe) if not source.file}
-    named = {cell.origin for cell in settled.table.values()}
+    """Each source key of which nothing is left, with the reason."""
+    used = {key for cell in settled.table.values() for key in cell.reads}
     reasons = {**draft.dropped, **settled.dropped}
-    keys = [key for key in draft.source.entries if key not in named and (key in reasons or draft.source.canonical(key) not in used)]
-    return {key: reasons.get(key, "no rule uses it") for key in keys}
+    return {key: reasons[key] for key in draft.source.entries if key not in used}
 
 
 def _kinds(table: Table, source: Header, target: Header | None) -> dict[str, Kind]:
@@ -234,7 +233,7 @@ def _outcome(draft: Draft, settled: Settled, cells: Table, target: Header | None
     coverage = coverage_of(target or Header({}), loaded, rules.allow.missing)
     return Outcome(
         missing_keys=settled.missing,
-        unexpected_keys=tuple(settled.dropped),
+        unexpected_keys=settled.unexpected,
         exact=tuple(keys["exact"]),
         renamed=tuple(keys["renamed"]),
         adapted=tuple(keys["adapted"]),

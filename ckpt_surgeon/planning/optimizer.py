@@ -27,7 +27,7 @@ def lost_order(source: Header, recipes: Mapping[str, Recipe], target: Header | N
             if _is_parameter(key, target or source):
                 return f"{escape(key)} is adapted or new"
             continue
-        if not _is_parameter(recipe.key, source):
+        if recipe.key in source.opaque or not _is_parameter(recipe.key, source):
             continue
         if position >= len(before) or recipe.key != before[position]:
             return f"{escape(key)} does not stand where its parameter stood"

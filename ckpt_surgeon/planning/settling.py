@@ -24,11 +24,15 @@ _FILLING_VERSION = 2  # of a batch norm's `_metadata`: from here on torch wants 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A table which fits its target: in the target's order, with what torch fills and what may be missing."""
+    """A table which fits its target: in the target's order, with what torch fills, what may be missing and what is left over.
+
+    dropped: source key -> why the target has no place for it.
+    """
 
     table: Table
     filled: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -55,8 +59,16 @@ def settle(table: Table, target: Header, allow: Allow, torch_metadata: Mapping[s
         raise CoverageError(problems)
     held |= {key: _counter(target, key) for key in filled if _is_wanted(key, torch_metadata)}
     fitted = {key: _shaped(held[key], target.entries[key]) for key in target.entries if key in held}
-    reasons = {cell.origin: "the target has no such key" for cell in surplus.values() if cell.origin}
-    return Settled(fitted, filled, missing, reasons, tuple(_notes(held, target, filled)))
+    return Settled(fitted, filled, missing, tuple(surplus), _left_out(surplus), tuple(_notes(held, target, filled)))
+
+
+def _left_out(surplus: Table) -> dict[str, str]:
+    """For each source key of which something is left over the reason, by the name which it has now."""
+    reasons = {}
+    for name, cell in surplus.items():
+        for key in cell.reads:
+            reasons[key] = "the target has no such key" if key == name else f"the target has no key {escape(name)}, which it became"
+    return reasons
 
 
 def _refuse_nothing(table: Table, held: Table, target: Header) -> None:

@@ -18,13 +18,17 @@ _MOST_LISTED = 5
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What stands under a key: its recipe; `identity`, equal for tied keys; `origin`, the source key it came in under;
-    `by`, the rule which gave it its name (empty: it has it from the source)."""
+    """What stands under a key.
+
+    identity: equal for tied keys. origin: the source key it came in under (empty: it was computed). by: the rule which gave
+    it its name (empty: it has it from the source). reads: the source keys which it is made of, under their own names.
+    """
 
     recipe: Recipe
     identity: object
     origin: str = ""
     by: str = ""
+    reads: frozenset[str] = frozenset()
 
 
 Table = Mapping[str, Cell]
@@ -35,7 +39,7 @@ def initial_table(source: Header, file: str = "") -> dict[str, Cell]:
     table = {}
     for key, entry in source.entries.items():
         first = source.canonical(key)
-        table[key] = Cell(Source(first, entry, file), (file, first), key)
+        table[key] = Cell(Source(first, entry, file), (file, first), key, reads=frozenset([key]))
     return table
 
 
@@ -55,8 +59,9 @@ def edited(table: Table, edits: Sequence[Edit], where: str) -> dict[str, Cell]:
             target = moves.get(key)
             yield (key, cell) if target is None else (target, replace(cell, by=where))
             for twin in twins.get(key, ()):
-                identity = cell.identity if isinstance(twin, Tie) else ("copy", where, twin.target)
-                yield twin.target, Cell(cell.recipe, identity, cell.origin, where)
+                # No place names a copy for good: rules joined from two documents may stand at the same one.
+                identity = cell.identity if isinstance(twin, Tie) else object()
+                yield twin.target, replace(cell, identity=identity, by=where)
 
     return _unique(entries(), where)
 

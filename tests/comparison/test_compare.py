@@ -68,6 +68,33 @@ def test_the_second_name_of_a_tie_loads_the_first():
     assert diff.coverage == 1.0
 
 
+TIED = header({"embed": (4, 2), "head": (4, 2), "b": (8,)}, aliases={"head": "embed"})
+
+
+def test_a_tie_to_a_mismatch_is_a_mismatch_and_covers_nothing():
+    diff = compare(header({"embed": (2, 4), "b": (8,)}), TIED)
+    assert list(diff.mismatched) == ["embed", "head"]
+    assert (diff.matched, diff.coverage, diff.coverage_keys) == (("b",), 0.5, 0.5)
+
+
+def test_a_tie_to_new_values_covers_nothing():
+    diff = compare(header({"embed": (4, 2), "b": (8,)}), TIED, new=["embed"])
+    assert diff.same
+    assert (diff.matched, diff.coverage) == (("embed", "head", "b"), 0.5)
+
+
+def test_of_three_tied_names_one_which_fits_is_enough():
+    target = header({"x": (4,), "y": (4,), "z": (4,)}, aliases={"y": "x", "z": "x"})
+    diff = compare(header({"x": (2,), "y": (4,)}), target)
+    assert (list(diff.mismatched), diff.matched, diff.coverage) == (["x"], ("y", "z"), 1.0)
+
+
+def test_tied_names_of_which_none_is_there_are_all_missing():
+    diff = compare(header({"b": (8,)}), TIED)
+    assert list(diff.missing) == ["embed", "head"]
+    assert compare(header({"b": (8,)}), TIED, allow_missing=[Pattern.parse("embed")]).allowed == ("embed",)
+
+
 def test_coverage_of_an_empty_target_is_whole():
     assert coverage_of(header({}), []).by_elements == 1.0
 
