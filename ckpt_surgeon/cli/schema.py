@@ -7,11 +7,13 @@ import sys
 import click
 
 from ckpt_surgeon.cli.output import put
+from ckpt_surgeon.cli.surgery_options import plugin_option
 
 __all__ = ["command"]
 
 
 @click.command("schema")
+@plugin_option
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command(debug: bool) -> int:
     """Print the JSON Schema of a rules file, for editors."""

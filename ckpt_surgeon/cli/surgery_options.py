@@ -14,7 +14,7 @@ from ckpt_surgeon.errors import Problem, RulesError
 if TYPE_CHECKING:
     from ckpt_surgeon.rules.rule import Rules
 
-__all__ = ["Given", "model_options", "parse_variables", "rule_options"]
+__all__ = ["Given", "model_options", "parse_variables", "plugin_option", "rule_options"]
 
 _Function = Callable[..., Any]
 
@@ -57,7 +57,21 @@ def rule_options(function: _Function) -> _Function:
 
     for option in reversed(_RULE_OPTIONS):
         command = option(command)
-    return model_options(command)
+    return model_options(plugin_option(command))
+
+
+def plugin_option(function: _Function) -> _Function:
+    """Give a command `--plugins`: only then is the code of other packages imported, before the command runs."""
+
+    @wraps(function)
+    def command(*words: Any, plugins: bool, **rest: Any) -> Any:
+        if plugins:
+            from ckpt_surgeon.ops import load_plugins
+
+            load_plugins()
+        return function(*words, **rest)
+
+    return click.option("--plugins", is_flag=True, help="Load the ops of other installed packages; their code is run.")(command)
 
 
 def model_options(function: _Function) -> _Function:

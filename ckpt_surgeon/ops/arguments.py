@@ -7,11 +7,14 @@ from dataclasses import fields
 from typing import Any
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.spec import DTYPES
 
 __all__ = ["MAX_INTEGER", "assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts"]
 
 MAX_INTEGER = 2**63 - 1  # sizes, dims and byte counts are int64 in every format here
+_COMMON_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "bool")
 
 
 def assign(op: object, **values: Any) -> None:
@@ -54,6 +57,8 @@ def texts(value: object, what: str) -> tuple[str, ...]:
         raise RulesError(f"{what} is {value!r}; text or a list of texts is wanted")
     if not items:
         raise RulesError(f"{what} is an empty list")
+    if "" in items:
+        raise RulesError(f"{what}: an empty text names nothing")
     return tuple(text(item, what) for item in items)
 
 
@@ -63,7 +68,15 @@ def text_pairs(value: object, what: str, *, blank: bool = False) -> dict[str, st
         raise RulesError(f"{what} is {value!r}; a mapping is wanted: {{SOURCE: TARGET, ...}}")
     if not value:
         raise RulesError(f"{what} is an empty mapping")
-    return {text(key, what): item if blank and item == "" else text(item, f"{what}: {key}") for key, item in value.items()}
+    if "" in value:
+        raise RulesError(f"{what}: an empty text stands for no name", hint="Name what is to be found before the colon.")
+    return {text(key, what): item if blank and item == "" else _new_name(key, item, what) for key, item in value.items()}
+
+
+def _new_name(key: str, value: object, what: str) -> str:
+    if value == "":
+        raise RulesError(f"{what}: the new name of '{escape(key)}' is empty", hint="Use `drop` to leave a key out.")
+    return text(value, f"{what}: {escape(key)}")
 
 
 def one_of(value: object, allowed: Iterable[str], what: str) -> str:
@@ -82,7 +95,9 @@ def dtype_name(value: object, what: str) -> str:
     short = [dtype.name for dtype in DTYPES.values() if dtype.short == name]
     if len(short) == 1:
         return short[0]
-    raise RulesError(f"{what} is {value!r}, which is no dtype", hint=f"Known: {', '.join(DTYPES)}.")
+    near = nearest(name, DTYPES)
+    hint = f"Did you mean {near!r}? " if near else ""
+    raise RulesError(f"{what} is {value!r}, which is no dtype", hint=f"{hint}Common ones: {', '.join(_COMMON_DTYPES)}.")
 
 
 def parameters_of(op: Any) -> dict[str, Any]:

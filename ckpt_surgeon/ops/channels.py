@@ -9,7 +9,7 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.protocol import Arity, Contract
-from ckpt_surgeon.ops.shaping import bounded, dim_within, one_input
+from ckpt_surgeon.ops.shaping import bounded, dim_within, one_input, target_size
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class AdaptInChannels(TensorDefaults):
             return self
         if targets is None:
             raise RulesError(f"{self.name}: in_channels is the target's, and there is none", hint="Give a target, or a number.")
-        target = one_input(targets, self.name)
-        channels = target.shape[dim_within(self.dim, len(target.shape), self.name, target)]
+        channels = target_size(one_input(targets, self.name), self.dim, self.name)
         return replace(self, in_channels=channels * self.groups)
 
     def infer(self, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

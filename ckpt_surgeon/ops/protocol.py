@@ -23,10 +23,12 @@ class Body:
 
     `whole`: the field which takes the body as it is, always (`rename`, `drop`) when `only`, else when the body is no
     mapping (`add_prefix: model.` or `add_prefix: {prefix: model., match: ...}`).
+    `filled`: the fields which `bind` fills; they are no parameters of a rule.
     """
 
     whole: str = ""
     only: bool = False
+    filled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""The ops by name. Ours stand here; those of other packages come from the entry-point group `ckpt_surgeon.ops`, on demand."""
+"""The ops by name. Ours stand here; those of other packages come from the entry-point group `ckpt_surgeon.ops`, when asked for."""
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from importlib.metadata import entry_points
 
 from ckpt_surgeon.errors import RulesError
@@ -11,7 +12,7 @@ from ckpt_surgeon.ops.channels import AdaptInChannels
 from ckpt_surgeon.ops.initializing import Init
 from ckpt_surgeon.ops.permuting import Permute, Transpose
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
-from ckpt_surgeon.ops.protocol import NameOp, TensorOp
+from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
 from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
 from ckpt_surgeon.ops.replacing import Replace
 from ckpt_surgeon.ops.reshaping import Fit, Reshape
@@ -21,7 +22,7 @@ from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
 from ckpt_surgeon.ops.stacking import Stack, Unstack
 from ckpt_surgeon.ops.substituting import Sub
 
-__all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "register"]
+__all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "plugin_names", "register"]
 
 ENTRY_POINTS = "ckpt_surgeon.ops"
 
@@ -62,13 +63,31 @@ def register(op: OpType) -> None:
 
 
 def load_plugins() -> None:
-    """Register the ops of installed packages; a second call changes nothing. RulesError names a plug-in which cannot be imported."""
+    """Import and register the ops of installed packages; a second call changes nothing. Nothing else here imports their code.
+
+    Raises RulesError which names a plug-in which cannot be imported, is no op, or takes the name of another.
+    """
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
         try:
             op = entry.load()
         except (ImportError, AttributeError) as error:
             raise RulesError(f"the op {entry.name!r} of another package cannot be imported from {entry.value}: {error}") from error
+        if not _is_op(op):
+            raise RulesError(
+                f"the op {entry.name!r} of another package is none: {entry.value} is no frozen dataclass with a name, a body, "
+                "and edits or infer"
+            )
         register(op)
+
+
+def plugin_names() -> frozenset[str]:
+    """What installed packages call their ops; their code is not imported."""
+    return frozenset(entry.name for entry in entry_points(group=ENTRY_POINTS))
+
+
+def _is_op(thing: object) -> bool:
+    has_words = isinstance(getattr(thing, "name", None), str) and isinstance(getattr(thing, "body", None), Body)
+    return isinstance(thing, type) and is_dataclass(thing) and has_words and (hasattr(thing, "edits") or hasattr(thing, "infer"))
 
 
 def _origin(op: OpType) -> str:

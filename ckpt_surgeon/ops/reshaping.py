@@ -110,7 +110,7 @@ class Fit(SameElements):
     """
 
     name: ClassVar[str] = "fit"
-    body: ClassVar[Body] = Body("match")
+    body: ClassVar[Body] = Body("match", filled=("shape",))
 
     shape: tuple[int, ...] | Literal["target"] = "target"
 

@@ -10,7 +10,7 @@ from ckpt_surgeon.ops.arguments import MAX_INTEGER
 from ckpt_surgeon.ops.protocol import Run
 from ckpt_surgeon.spec import DType, TensorSpec
 
-__all__ = ["bounded", "dim_within", "dims_within", "is_outermost", "filled", "one_input", "plain_shape", "squeezed"]
+__all__ = ["bounded", "dim_within", "dims_within", "is_outermost", "filled", "one_input", "plain_shape", "squeezed", "target_size"]
 
 
 def one_input(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
@@ -34,6 +34,11 @@ def dims_within(dims: Iterable[int], rank: int, name: str, of: object) -> tuple[
     if len(set(found)) < len(found):
         raise RulesError(f"{name}: dims {list(found)} of {of} name one dim twice")
     return found
+
+
+def target_size(target: TensorSpec, dim: int, name: str) -> int:
+    """The size which a target has along a dim."""
+    return target.shape[dim_within(dim, len(target.shape), name, f"the target's {target}")]
 
 
 def squeezed(shape: Sequence[int]) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
-from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import dim_within, filled, is_outermost, one_input, plain_shape
+from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
+from ckpt_surgeon.ops.shaping import dim_within, filled, is_outermost, one_input, plain_shape, target_size
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ __all__ = ["Concat", "Split"]
 class Split(TensorDefaults):
     """Cut a tensor along a dim: a fused query-key-value becomes its three parts.
 
-    sizes: of the parts along `dim`, or `target`. parts: that many equal ones. With neither, the target's sizes where
-    there is a target, else as many equal parts as there are outputs.
+    sizes: of the parts along `dim`, or `target`. Left out, the target's sizes where there is a target, else as many equal
+    parts as there are outputs. parts: filled in then.
 
     >>> op = Split(sizes=(768, 256, 256))
     >>> print(*op.infer((TensorSpec.of("float32", 1280, 768),)))
@@ -34,6 +34,7 @@ class Split(TensorDefaults):
     """
 
     name: ClassVar[str] = "split"
+    body: ClassVar[Body] = Body(filled=("parts",))
     arity: ClassVar[Arity] = "1->n"
     contract: ClassVar[Contract] = "exact"
 
@@ -69,7 +70,7 @@ class Split(TensorDefaults):
         if targets is None:
             self._refuse_unknown_target()
             return replace(self, parts=outputs)
-        return replace(self, sizes=tuple(target.shape[dim_within(self.dim, len(target.shape), self.name, target)] for target in targets))
+        return replace(self, sizes=tuple(target_size(target, self.dim, self.name) for target in targets))
 
     def infer(self, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         """A spec for each part."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integers
-from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.ops.protocol import Body, TensorOp
 from ckpt_surgeon.ops.reshaping import Reshape, SameElements
 from ckpt_surgeon.ops.shaping import dims_within, one_input, plain_shape
 from ckpt_surgeon.spec import TensorSpec
@@ -28,6 +28,7 @@ class Squeeze(SameElements):
     """
 
     name: ClassVar[str] = "squeeze"
+    body: ClassVar[Body] = Body(filled=("shape",))
 
     dims: int | tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None

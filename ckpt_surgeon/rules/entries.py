@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.folding import Scheme
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
-from ckpt_surgeon.ops.registry import OPS, OpType, load_plugins
+from ckpt_surgeon.ops.registry import OPS, OpType, plugin_names
 from ckpt_surgeon.rules.condition import Condition, Equal, Not, Truthy
 from ckpt_surgeon.rules.node import Node, shown
 from ckpt_surgeon.rules.rule import Expect, Rule
@@ -23,6 +23,7 @@ PLACES = ("match", "source", "target")  # of a tensor op; its own parameters nev
 _FORM = "An entry is `op: parameters`, with `when`, `if`, `expect` and `why` beside it."
 _ONE = "Give one, and put each capture on both sides."
 _SEVERAL = "List several, or write a capture which stands only there, such as {e:int} or {x:q|k|v}."
+_LOAD = "Say --plugins; in Python, call ckpt_surgeon.ops.load_plugins()."
 _SCALARS = "Compare with text, a number, true or false."
 
 
@@ -59,11 +60,6 @@ def read_entry(entry: Node) -> Rule | None:
 def _op_name(entry: Node) -> str | None:
     """The one op of an entry; complains of none, of several, and of unknown words."""
     words = [word for word in entry.data if word not in COMMON]
-    if not all(word in OPS for word in words):
-        try:
-            load_plugins()
-        except RulesError as error:
-            entry.blame(error)
     ops = [word for word in words if word in OPS]
     for word in words:
         if word not in OPS:
@@ -82,6 +78,9 @@ def _unknown_word(entry: Node, word: str, *, has_op: bool) -> None:
         hint = f"It is a parameter of {op}: write {{{op}: {{..., {word}: ...}}}}."
         entry.child(word).complain(f"{word!r} stands beside the op", hint, key=True)
         return
+    if word in plugin_names():
+        entry.child(word).complain(f"{word!r} is an op of another package, which is not loaded", _LOAD, key=True)
+        return
     known = COMMON if has_op else (*OPS, *COMMON)
     if has_op or nearest(word, known):
         entry.unknown(word, known, "a rule")
@@ -97,11 +96,28 @@ def _read_rule(op: OpType, body: _Body, entry: Node, node: Node) -> Rule | None:
     try:
         made = build(op, body.parameters, node, is_complete=not body.has_unknown)
     except RulesError as error:
-        node.problems.extend(error.located(where).problems if not body.has_unknown else ())
+        if not body.has_unknown:
+            node.problems.extend(_placed(op, body.parameters, error).located(where).problems)
         return None
     if made is None:
         return None
     return Rule(made, body.sources, body.targets, common.when, common.condition, common.expect, common.why, where)
+
+
+def _placed(op: OpType, parameters: dict[str, Node], error: RulesError) -> RulesError:
+    """The problems of an op, each at the one pair or item which has it alone; as they are, where it is not one alone."""
+    from ckpt_surgeon.rules.schema import refusal_of
+
+    for name, node in parameters.items():
+        parts = list(node.data) if isinstance(node.data, dict) else range(len(node.data)) if isinstance(node.data, list) else ()
+        found: list[Problem] = []
+        for part in parts:
+            alone = {part: node.data[part]} if isinstance(node.data, dict) else [node.data[part]]
+            refusal = refusal_of(op, {**parameters, name: replace(node, data=alone)})
+            found += refusal.located(node.document.where((*node.place, part), key=True)).problems if refusal else ()
+        if {problem.what for problem in error.problems} <= {problem.what for problem in found}:
+            return RulesError(found)
+    return error
 
 
 def _read_body(op: OpType, node: Node) -> _Body | None:
@@ -117,8 +133,8 @@ def _read_body(op: OpType, node: Node) -> _Body | None:
         body.sources, body.targets = _read_places(op, node)
     reserved = PLACES if hasattr(op, "arity") else ()
     known = _body_words(op)
-    body.has_unknown = not set(node.data) <= set(known)
-    body.parameters = {str(part.place[-1]): part for part in node.words(known, op.name) if part.place[-1] not in reserved}
+    body.has_unknown = not set(node.data) <= {*known, *reserved}
+    body.parameters = {str(part.place[-1]): part for part in node.words(known, op.name, reserved) if part.place[-1] not in reserved}
     return body
 
 
@@ -133,14 +149,23 @@ def _read_whole(op: OpType, node: Node) -> _Body | None:
 
 
 def _names(op: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(op))
+    """The parameters which a rule may give."""
+    return tuple(each.name for each in fields(op) if each.name not in op.body.filled)
 
 
 def _body_words(op: Any) -> tuple[str, ...]:
     """The keys which an op's body may have."""
     if op.body.only:
         return ()
-    return (*PLACES, *_names(op)) if hasattr(op, "arity") else _names(op)
+    return (*_places_of(op), *_names(op))
+
+
+def _places_of(op: Any) -> tuple[str, ...]:
+    """Those of PLACES which an op takes."""
+    arity = getattr(op, "arity", None)
+    if arity is None:
+        return ()
+    return {"1->1": PLACES, "0->1": PLACES[:1]}.get(arity, PLACES[1:])
 
 
 def _form_of(op: OpType) -> str:

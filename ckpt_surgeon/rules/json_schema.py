@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt_surgeon.ops.registry import OPS, OpType, load_plugins
+from ckpt_surgeon.ops.registry import OPS, OpType
 from ckpt_surgeon.rules.sections import ALLOW, CLASSES, VERSION
 
 __all__ = ["json_schema"]
@@ -23,8 +23,7 @@ _COMMON = {
 
 
 def json_schema() -> dict[str, Any]:
-    """A JSON Schema (draft 2020-12) of a rules file, for the ops which are installed. Raises RulesError for a broken plug-in."""
-    load_plugins()
+    """A JSON Schema (draft 2020-12) of a rules file, for the ops which are loaded."""
     return {
         "$schema": _DRAFT,
         "title": "Rules of ckpt-surgeon",
@@ -76,7 +75,7 @@ def _body(op: OpType) -> dict[str, Any]:
     from ckpt_surgeon.rules.schema import parameters_schema
 
     schema = parameters_schema(op)
-    parameters = {name: _untitled(part) for name, part in schema.get("properties", {}).items()}
+    parameters = {name: _untitled(part) for name, part in schema.get("properties", {}).items() if name not in op.body.filled}
     described = {"description": (op.__doc__ or "").partition("\n")[0]}
     if op.body.only:
         return {**described, **parameters[op.body.whole]}

@@ -13,10 +13,11 @@ from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.rules.document import Document, Place
 
-__all__ = ["MAX_PROBLEMS", "Node", "shown"]
+__all__ = ["MAX_PROBLEMS", "NOTHING", "Node", "shown"]
 
 MAX_PROBLEMS = 50  # told at once; a file with more is wrong in one way, many times
 _MARK = re.compile(r":([0-9]+):([0-9]+)$")
+NOTHING = 'YAML reads ~ and null as nothing: quote the name, "~" or "null", if it is one.'
 _MAX_SHOWN = 60  # characters of a wrong value
 
 Parsed = TypeVar("Parsed")
@@ -88,7 +89,7 @@ class Node:
 
     def _parsed_text(self, parse: Callable[[str], Parsed], what: str, kind: str) -> list[Parsed]:
         if not isinstance(self.data, str):
-            hint = "Quote it: YAML reads it as something else than text." if self.data is not None else ""
+            hint = NOTHING if self.data is None else "Quote it: YAML reads it as something else than text."
             self.complain(f"{what} is {kind} or a list of them; found {shown(self.data)}", hint)
             return []
         try:

@@ -57,6 +57,8 @@ def as_rules(given: object) -> Rules:
         return given
     if isinstance(given, Rule):
         return Rules((given,))
+    if given == "":
+        raise RulesError("no rules: an empty text is no path", hint="Give the path of a rules file, or None for no rules.")
     if isinstance(given, str | os.PathLike):
         return read_rules(given)
     if isinstance(given, Mapping):

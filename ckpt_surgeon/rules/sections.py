@@ -25,7 +25,7 @@ def read_document(document: Document) -> Rules:
     """A whole rules document. Raises RulesError with all its problems."""
     top = Node(document, document.data)
     if not isinstance(top.data, dict):
-        top.complain(f"no rules; found {shown(top.data)}", _SHAPE)
+        top.complain("no rules: the document is empty" if top.data is None else f"no rules; found {shown(top.data)}", _SHAPE)
         return top.finish(Rules())
     if not top.is_mapping("a rules document"):
         return top.finish(Rules())
@@ -45,6 +45,9 @@ def read_document(document: Document) -> Rules:
 def read_single(document: Document) -> Rules:
     """One rule, which is the whole document."""
     top = Node(document, document.data)
+    if top.data is None:
+        top.complain("no rule: the text is empty", "Write one as in a file: `strip_prefix: module.`.")
+        return top.finish(Rules())
     rule = read_entry(top)
     return top.finish(Rules((rule,) if rule is not None else ()))
 

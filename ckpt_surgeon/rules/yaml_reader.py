@@ -136,7 +136,7 @@ class _Builder:
             key = self._key(event, found, place, depth)
             value = self._next()
             if start.flow_style and isinstance(value, yaml.ScalarEvent) and not value.value and not value.style:
-                self._complain("a mapping without a value", start, f"{_QUOTE}: '{{{escape(key)}}}...'.")
+                self._complain("a mapping without a value", start, f"{_QUOTE}: '{{{escape(key)}}}...'. An empty text is written \"\".")
             item = self._node(value, (*place, key), depth + 1)
             found.setdefault(key, item)
         return found

@@ -174,7 +174,7 @@ def test_the_number_of_channels_is_taken_from_the_target(target: TensorSpec, in_
 
 
 def test_a_target_with_too_few_dims_is_named() -> None:
-    with pytest.raises(RulesError, match=r"dim 1 of f32\[64\]"):
+    with pytest.raises(RulesError, match=r"dim 1 of the target's f32\[64\]"):
         AdaptInChannels("mean", "target").bind(1, (TensorSpec.of("float32", 64),))
 
 

@@ -121,7 +121,8 @@ WRONG = [
     ("{}", "1:1", "a rule without an op", "op: parameters"),
     ("drop", "1:1", "a rule is a mapping; found 'drop'", "op: parameters"),
     ("[drop, a]", "1:1", "a rule is a mapping", "op: parameters"),
-    ("", "", "a rule is a mapping; found nothing", "op: parameters"),
+    ("", "", "no rule: the text is empty", "strip_prefix: module."),
+    ("# only a comment", "", "no rule: the text is empty", "strip_prefix: module."),
     # bodies
     ("drop: 3", "1:7", "drop: patterns is 3; allowed: text or a list of texts", "Quote it"),
     ("strip_prefix: 3", "1:15", "strip_prefix: prefixes is 3; allowed: text or a list of texts", "Quote it"),
@@ -132,7 +133,7 @@ WRONG = [
     ("drop: 'a{'", "1:1", "unbalanced", "Braces"),
     ("rename: [a]", "1:9", "rename: pairs is ['a']; allowed: a mapping to texts", ""),
     ("rename: {a: 1}", "1:13", "found 1 in it", ""),
-    ("rename: {'a.{x}': 'b.{y}'}", "1:1", "'y' is not captured", "Captured: x"),
+    ("rename: {'a.{x}': 'b.{y}'}", "1:10", "'y' is not captured", "Captured: x"),
     ("align_names: module.", "1:14", "align_names takes a mapping", "{prefixes: ..., segments: ...}"),
     ("align_names: {prefix: [a]}", "1:15", "unknown word 'prefix'", "'prefixes'"),
     ("squeeze: a", "1:10", "squeeze takes a mapping", "match: ..., dims"),
@@ -205,7 +206,10 @@ def test_a_wrong_entry_is_refused_at_its_place(text, place, says, hint):
 
 
 DOCUMENTS = [
-    ("", "r", "no rules; found nothing", "version: 1"),
+    ("", "r", "no rules: the document is empty", "version: 1"),
+    ("# only a comment", "r", "no rules: the document is empty", "version: 1"),
+    ("---", "r:1:4", "no rules: the document is empty", "version: 1"),
+    ("{}", "r:1:1", "`version` is missing", "version: 1"),
     ("drop", "r:1:1", "no rules; found 'drop'", "version: 1"),
     ("- drop: a", "r:1:1", "no rules", "version: 1"),
     ("rules: []", "r:1:1", "`version` is missing", "version: 1"),
