@@ -124,7 +124,11 @@ def test_the_metadata_of_what_the_target_has_no_place_for_stays_behind():
 MOVES = [
     ("strip_prefix", {"strip_prefix": "net"}, {"": "", "aux": "aux", "bn": "net.bn"}),
     ("add_prefix", {"add_prefix": "m."}, {"": "", "m": "", "m.aux": "aux", "m.net": "net", "m.net.bn": "net.bn"}),
-    ("add_prefix to some", {"add_prefix": {"prefix": "m.", "match": "aux.*"}}, {"": "", "m": "", "m.aux": "aux", "net": "net", "net.bn": "net.bn"}),
+    (
+        "add_prefix to some",
+        {"add_prefix": {"prefix": "m.", "match": "aux.*"}},
+        {"": "", "m": "", "m.aux": "aux", "net": "net", "net.bn": "net.bn"},
+    ),
     ("replace", {"replace": {"net.bn": "norm"}}, {"": "", "aux": "aux", "norm": "net.bn"}),
     ("rename", {"rename": {"net.bn.w": "head.w"}}, {"": "", "aux": "aux", "head": "net.bn"}),
     ("drop", {"drop": "aux.**"}, {"": "", "net": "net", "net.bn": "net.bn"}),

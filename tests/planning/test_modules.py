@@ -13,6 +13,8 @@ CASES = [
     ("a dropped module stays behind", ["a.w", "b.w"], ["a.w", None], ["", "a", "b", "b.inner"], {"": "", "a": "a"}),
     ("a leaf of another name", ["x.conv.w"], ["y.proj.w"], ["", "x", "x.conv"], {"": "", "y.proj": "x.conv"}),
     ("two modules become one", ["q.w", "k.w"], ["qk.w", "qk.w"], ["", "q", "k"], {"": "", "qk": "q"}),
+    ("one module becomes three", ["a.qkv.w"] * 3, ["a.q.w", "a.k.w", "a.v.w"], ["", "a", "a.qkv", "a.drop"],
+     {"": "", "a": "a", "a.q": "a.qkv", "a.k": "a.qkv", "a.v": "a.qkv", "a.drop": "a.drop"}),
     ("no metadata", ["a.w"], ["b.w"], [], {}),
 ]  # fmt: skip
 

@@ -29,6 +29,7 @@ CASES = [
     ("a buffer is dropped", [{"drop": "**.running_mean"}], None, True),
     ("a parameter is dropped", [{"drop": "b.weight"}], None, False),
     ("a parameter is reshaped", [{"reshape": {"match": "a.weight", "shape": [3, 2]}}], None, False),
+    ("two parameters swap their names", [{"rename": {"a.weight": "b.weight", "b.weight": "a.weight"}}], None, False),
     ("a parameter is copied", [{"copy": {"a.weight": "c.weight"}}], None, False),
     ("the target has the same order", [], renamed_target("a.weight", "bn.weight", "bn.running_mean", "b.weight"), True),
     ("the target moves a buffer", [], renamed_target("bn.running_mean", "a.weight", "bn.weight", "b.weight"), True),
