@@ -52,7 +52,9 @@ def write(
         with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
             output.fill(temporary, plan, Evaluator(readers), progress)
             output.read_back(temporary)
-    return plan.outcome
+    left = tuple(_beside(plan)) if bare else ()
+    notes = (*plan.notes, *([f"left behind: {', '.join(map(escape, left))}"] if left else []))
+    return replace(plan.outcome, left_behind=left, notes=notes)
 
 
 def _without_envelope(plan: Plan, bare: bool) -> Header:
@@ -81,12 +83,16 @@ def _texts(plan: Plan) -> dict[str, str]:
 
 def _lost(plan: Plan) -> list[str]:
     """What of the envelope tensors and text cannot hold; optimizer state which is dropped anyway is not lost here."""
+    gone = set(_texts(plan)) | (set() if plan.keeps_optimizer else set(plan.source.envelope.optimizers))
+    return [f"{name} ({text})" for name, text in _beside(plan).items() if name not in gone]
+
+
+def _beside(plan: Plan) -> dict[str, str]:
+    """All that stands around the weights, by its path, in short words: nothing stands in two places."""
     envelope = plan.source.envelope
-    gone = set(_texts(plan)) | (set() if plan.keeps_optimizer else set(envelope.optimizers))
-    beside = [f"{name} ({text})" for name, text in envelope.contents.items() if name not in gone]
-    inner = {table.path: f"the table {table.path or '(root)'} ({table.tensors} tensors)" for table in envelope.tables}
-    inner |= {path: f"the optimizer state {path}" for path in envelope.optimizers if path not in gone}
-    return beside + [text for path, text in inner.items() if path != envelope.path and path.partition(".")[0] not in envelope.contents]
+    inner = {table.path: f"a table of {table.tensors} tensors" for table in envelope.tables if table.path != envelope.path}
+    inner |= dict.fromkeys(envelope.optimizers, "optimizer state")
+    return {**envelope.contents, **{path: text for path, text in inner.items() if path.partition(".")[0] not in envelope.contents}}
 
 
 def _kept(plan: Plan, reader: Reader | None) -> Keep:

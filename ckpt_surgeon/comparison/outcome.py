@@ -14,7 +14,8 @@ class Outcome:
 
     exact: same key and bytes. renamed: same bytes under another name. adapted: computed or reshaped.
     initialized: by an `init` rule. missing_keys, unexpected_keys: torch's. dropped: source key -> reason.
-    filled: buffers which torch fills itself. coverage: elements loaded / elements wanted; coverage_keys: likewise by keys.
+    filled: buffers which torch fills itself. left_behind: what stood around the weights and was not written.
+    coverage: elements loaded / elements wanted; coverage_keys: likewise by keys.
     """
 
     missing_keys: tuple[str, ...] = ()
@@ -25,6 +26,7 @@ class Outcome:
     initialized: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    left_behind: tuple[str, ...] = ()
     coverage: float = 1.0
     coverage_keys: float = 1.0
     notes: tuple[str, ...] = ()

@@ -19,12 +19,11 @@ def moved_metadata(
     """
     if not metadata:
         return {}
-    module_of = _moved_modules(moves)
+    modules_of = _moved_modules(moves)
     filled = _with_ancestors(source_keys)
     moved: dict[str, Mapping[str, Any]] = {"": metadata[""]} if "" in metadata else {}
     for path, entry in metadata.items():
-        place = _place(path, module_of, filled)
-        if place is not None:
+        for place in _places(path, modules_of, filled):
             moved.setdefault(place, entry)
     return moved
 
@@ -33,17 +32,18 @@ def _parent(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _moved_modules(moves: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Source module -> output module: for a moved key its module, and on the way up while the last segments agree."""
-    found: dict[str, str] = {}
+def _moved_modules(moves: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]:
+    """Source module -> output modules: of a moved key its own, and on the way up while the paths say the same."""
+    found: dict[str, dict[str, None]] = {"": {"": None}}
     for source_key, output_key in moves:
         source, output = _parent(source_key), _parent(output_key)
-        while source not in found:
-            found[source] = output
-            if not source or source.rpartition(".")[2] != output.rpartition(".")[2]:
-                break
+        while output not in found.setdefault(source, {}):
+            found[source][output] = None
+            is_alike = source.rpartition(".")[2] == output.rpartition(".")[2]
             source, output = _parent(source), _parent(output)
-    return {"": "", **found}
+            if not is_alike and source != output:
+                break
+    return found
 
 
 def _with_ancestors(keys: Iterable[str]) -> set[str]:
@@ -57,11 +57,11 @@ def _with_ancestors(keys: Iterable[str]) -> set[str]:
     return found
 
 
-def _place(path: str, module_of: Mapping[str, str], filled: set[str]) -> str | None:
+def _places(path: str, modules_of: Mapping[str, Iterable[str]], filled: set[str]) -> list[str]:
     rest: list[str] = []
-    while path not in module_of:
+    while path not in modules_of:
         if path in filled:
-            return None
+            return []
         path, _, leaf = path.rpartition(".")
         rest.insert(0, leaf)
-    return ".".join(part for part in (module_of[path], *rest) if part)
+    return [".".join(part for part in (module, *rest) if part) for module in modules_of[path]]

@@ -31,6 +31,8 @@ def lost_order(source: Header, recipes: Mapping[str, Recipe], target: Header | N
             continue
         if position >= len(before) or recipe.key != before[position]:
             return f"{escape(key)} does not stand where its parameter stood"
+        if key != recipe.key and key in source.tensors:
+            return f"{escape(key)} now names what was {escape(recipe.key)}"
         position += 1
     return None if position == len(before) else f"{escape(before[position])} is gone"
 

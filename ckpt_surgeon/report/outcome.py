@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.keys.display import escape
@@ -38,15 +38,19 @@ class WrittenReport:
             [] if self.verified is None else _verified(self.path, self.verified),
             _new_section(outcome, detailed=self.detailed),
             reasons_section("dropped", outcome.dropped, detailed=self.detailed),
-            optimizer_lines(plan),
+            optimizer_lines(self._written()),
             notes_section(dict.fromkeys((*plan.notes, *outcome.notes, *(self.verified.notes if self.verified else ())))),
         )
+
+    def _written(self) -> Plan:
+        """The plan as it was carried out: what was left behind was not kept."""
+        return replace(self.plan, keeps_optimizer=False) if self.outcome.left_behind else self.plan
 
     def document(self) -> Document:
         """The JSON document `outcome`."""
         return {
             **outcome_document(self.outcome, "written", self.path),
-            "optimizer": optimizer_document(self.plan),
+            "optimizer": optimizer_document(self._written()),
             "notes": list(dict.fromkeys((*self.plan.notes, *self.outcome.notes))),
             "verified": None if self.verified is None else outcome_document(self.verified, "verified", self.path),
         }
@@ -94,6 +98,7 @@ def outcome_document(outcome: Outcome, action: str, path: str) -> Document:
         "initialized": list(outcome.initialized),
         "filled": list(outcome.filled),
         "dropped": dict(outcome.dropped),
+        "left_behind": list(outcome.left_behind),
         "coverage": outcome.coverage,
         "coverage_keys": outcome.coverage_keys,
         "notes": list(outcome.notes),

@@ -190,6 +190,20 @@ def test_safetensors_refuses_to_lose_the_envelope_without_bare(tmp_path):
     assert set(read(tmp_path / "b.safetensors")) == {"weight", "bias"}
 
 
+def test_what_bare_leaves_behind_is_said_by_name(tmp_path):
+    torch.save(training_checkpoint(), tmp_path / "a.pt")
+    outcome = surgeon.write(surgeon.plan(str(tmp_path / "a.pt")), tmp_path / "b.pt", bare=True)
+    assert outcome.left_behind == ("epoch", "arch", "args", "optimizer")
+    assert any("epoch, arch, args, optimizer" in note for note in outcome.notes)
+    assert surgeon.write(surgeon.plan(str(tmp_path / "a.pt")), tmp_path / "c.pt").left_behind == ()
+
+
+def test_the_outcome_of_a_write_carries_the_plans_notes(tmp_path):
+    torch.save(training_checkpoint(), tmp_path / "a.pt")
+    outcome = surgeon.write(surgeon.plan(str(tmp_path / "a.pt"), [{"drop": "bias"}]), tmp_path / "b.pt")
+    assert any("'optimizer' is dropped" in note for note in outcome.notes)
+
+
 def test_scalars_of_the_envelope_become_safetensors_metadata(tmp_path):
     torch.save({"epoch": 12, "arch": "linear", "state_dict": {"w": torch.ones(2)}}, tmp_path / "a.pt")
     surgeon.write(surgeon.plan(str(tmp_path / "a.pt")), tmp_path / "b.safetensors")

@@ -133,7 +133,7 @@ MOVES = [
     ("rename", {"rename": {"net.bn.w": "head.w"}}, {"": "", "aux": "aux", "head": "net.bn"}),
     ("drop", {"drop": "aux.**"}, {"": "", "net": "net", "net.bn": "net.bn"}),
     ("keep", {"keep": "aux.**"}, {"": "", "aux": "aux"}),
-    ("copy", {"copy": {"aux.w": "twin.w"}}, {"": "", "aux": "aux", "net": "net", "net.bn": "net.bn"}),
+    ("copy", {"copy": {"aux.w": "twin.w"}}, {"": "", "aux": "aux", "twin": "aux", "net": "net", "net.bn": "net.bn"}),
     ("sub", {"sub": {r"\.bn\.": "."}}, {"": "", "aux": "aux", "net": "net.bn"}),
 ]
 
