@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError
-from ckpt_surgeon.formats.pickle_nodes import Node
+from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
 
 __all__ = ["Action", "Machine"]
 
@@ -17,7 +17,7 @@ _MAX_LINE_BYTES: Final = 1024 * 1024
 class Machine:
     """The state between two opcodes."""
 
-    __slots__ = ("data", "marks", "memo", "position", "stack")
+    __slots__ = ("data", "marks", "memo", "persistents", "position", "stack")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.data = data
@@ -25,6 +25,7 @@ class Machine:
         self.stack: list[Node] = []
         self.marks: list[list[Node]] = []
         self.memo: dict[int, Node] = {}
+        self.persistents: list[Persistent] = []
 
     def take(self, nbytes: int) -> bytes:
         """The next `nbytes` bytes."""

@@ -162,11 +162,17 @@ def _build(machine: Machine) -> None:
 
 
 def _text_persistent(machine: Machine) -> None:
-    machine.stack.append(Persistent(machine.line().decode("ascii")))
+    _push_persistent(machine, machine.line().decode("ascii"))
 
 
 def _persistent(machine: Machine) -> None:
-    machine.stack.append(Persistent(machine.stack.pop()))
+    _push_persistent(machine, machine.stack.pop())
+
+
+def _push_persistent(machine: Machine, pid: Node) -> None:
+    node = Persistent(pid)
+    machine.persistents.append(node)
+    machine.stack.append(node)
 
 
 # Stack, memo and protocol

@@ -6,7 +6,7 @@ from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_machine import Machine
-from ckpt_surgeon.formats.pickle_nodes import Node
+from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
 from ckpt_surgeon.formats.pickle_opcodes import ACTIONS
 
 __all__ = ["MAX_PICKLE_BYTES", "read_pickle"]
@@ -18,18 +18,22 @@ _MAX_OPCODES: Final = 20_000_000
 _STOP: Final = ord(".")
 
 
-def read_pickle(data: bytes, offset: int = 0) -> tuple[Node, int]:
+def read_pickle(data: bytes, offset: int = 0, persistents: list[Persistent] | None = None) -> tuple[Node, int]:
     """The value of the pickle which starts at `offset`, and the offset after it (bytes).
 
+    persistents: takes all persistent ids, in file order, also those which the pickle throws away.
     Raises CorruptError for what is no pickle, UnsafeError for opcodes which reach outside, LimitError past the limits above.
     """
     machine = Machine(data, offset)
     try:
-        return _run(machine), machine.position
+        value = _run(machine)
     except IndexError as error:
         raise CorruptError(f"the pickle takes from an empty stack near byte {machine.position}") from error
     except ValueError as error:
         raise CorruptError(f"the pickle is damaged near byte {machine.position}: {error}") from error
+    if persistents is not None:
+        persistents += machine.persistents
+    return value, machine.position
 
 
 def _run(machine: Machine) -> Node:

@@ -11,11 +11,10 @@ from typing import Final
 
 from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import CorruptError
-from ckpt_surgeon.formats.pickle_nodes import Node
+from ckpt_surgeon.formats.pickle_nodes import Global, Node, Persistent
 from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
-from ckpt_surgeon.formats.pickle_walk import persistent_nodes
 from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint, Unpacked
-from ckpt_surgeon.formats.torch_storage import is_storage, storage_id
+from ckpt_surgeon.formats.torch_storage import require_storage, storage_id
 
 __all__ = ["TorchLegacyReader"]
 
@@ -35,14 +34,18 @@ class TorchLegacyReader(TorchCheckpoint):
 
 
 def _unpack(file: InputFile) -> Unpacked:
-    root, keys, end = _read_pickles(file)
+    root, keys, persistents, end = _read_pickles(file)
     if type(keys) is not list or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
         raise CorruptError("the list of storages is no list of different names")
-    return root, _StreamStorages(file, _storage_ranges(file, end, [str(key) for key in keys], _item_sizes(root)))
+    sizes = _item_sizes(persistents)
+    ranges = _storage_ranges(file, end, [str(key) for key in keys], sizes)
+    for key in sizes:
+        require_storage(key, ranges)
+    return root, _StreamStorages(file, ranges)
 
 
-def _read_pickles(file: InputFile) -> tuple[Node, Node, int]:
-    """The object, the keys, and the offset after them (bytes)."""
+def _read_pickles(file: InputFile) -> tuple[Node, Node, list[Persistent], int]:
+    """The object, the keys, all persistent ids, and the offset after them (bytes)."""
     window = _FIRST_WINDOW_BYTES
     while True:
         nbytes = min(window, file.nbytes, MAX_PICKLE_BYTES)
@@ -54,27 +57,30 @@ def _read_pickles(file: InputFile) -> tuple[Node, Node, int]:
         window *= _WINDOW_GROWTH
 
 
-def _parse_pickles(data: bytes) -> tuple[Node, Node, int]:
-    magic, end = read_pickle(data)
+def _parse_pickles(data: bytes) -> tuple[Node, Node, list[Persistent], int]:
+    persistents: list[Persistent] = []
+    magic, end = read_pickle(data, 0, persistents)
     if magic != _MAGIC:
         raise CorruptError("a pickle which does not start as torch's files do: no checkpoint of torch")
-    protocol, end = read_pickle(data, end)
+    protocol, end = read_pickle(data, end, persistents)
     if protocol != _PROTOCOL:
         raise CorruptError(f"torch's older layout has protocol {_PROTOCOL}, and this file another")
-    _, end = read_pickle(data, end)
-    root, end = read_pickle(data, end)
-    keys, end = read_pickle(data, end)
-    return root, keys, end
+    _, end = read_pickle(data, end, persistents)
+    root, end = read_pickle(data, end, persistents)
+    keys, end = read_pickle(data, end, persistents)
+    return root, keys, persistents, end
 
 
-def _item_sizes(root: Node) -> dict[str, int]:
+def _item_sizes(persistents: list[Persistent]) -> dict[str, int]:
     """Bytes of an element of each storage, from the first persistent id which names it."""
-    sizes: dict[str, int] = {}
-    for node in persistent_nodes(root):
-        if is_storage(node):
-            found = storage_id(node)
-            sizes.setdefault(found.key, found.itemsize)
-    return sizes
+    found = [storage_id(node) for node in persistents if not _is_source_text(node)]
+    return {storage.key: storage.itemsize for storage in reversed(found)}
+
+
+def _is_source_text(node: Persistent) -> bool:
+    """Whether it is the older layout's class with its source: ('module', class, file, text)."""
+    pid = node.pid
+    return type(pid) is tuple and len(pid) == 4 and pid[0] == "module" and type(pid[1]) is Global
 
 
 def _storage_ranges(file: InputFile, offset: int, keys: list[str], sizes: Mapping[str, int]) -> dict[str, FileRange]:

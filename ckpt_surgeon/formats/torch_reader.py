@@ -7,8 +7,10 @@ from typing import Final
 
 from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import CorruptError, LimitError
+from ckpt_surgeon.formats.pickle_nodes import Persistent
 from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
 from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint, Unpacked
+from ckpt_surgeon.formats.torch_storage import require_storage, storage_id
 from ckpt_surgeon.formats.zip_reader import Archive, read_archive
 
 __all__ = ["TorchReader"]
@@ -35,10 +37,14 @@ def _unpack(file: InputFile) -> Unpacked:
     if nbytes > MAX_PICKLE_BYTES:
         raise LimitError(f"data.pkl has {nbytes:,} bytes: {MAX_PICKLE_BYTES:,} are allowed")
     data = archive.read(_PICKLE)
-    root, end = read_pickle(data)
+    persistents: list[Persistent] = []
+    root, end = read_pickle(data, persistents=persistents)
     if end != len(data):
         raise CorruptError(f"data.pkl goes on for {len(data) - end} bytes after its end")
-    return root, _ZipStorages(archive)
+    storages = _ZipStorages(archive)
+    for node in persistents:
+        require_storage(storage_id(node).key, storages.nbytes)
+    return root, storages
 
 
 class _ZipStorages:

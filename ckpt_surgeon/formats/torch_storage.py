@@ -11,7 +11,7 @@ from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.pickle_nodes import Global, Node, Persistent
 from ckpt_surgeon.spec import DTYPES, DType
 
-__all__ = ["MAX_NBYTES", "StorageId", "dtype_named", "is_storage", "storage_class", "storage_id"]
+__all__ = ["MAX_NBYTES", "StorageId", "dtype_named", "is_storage", "require_storage", "storage_class", "storage_id"]
 
 # What fits into a signed 64-bit number, as sizes in torch have to.
 MAX_NBYTES: Final = 2**63 - 1
@@ -78,6 +78,12 @@ def storage_id(node: Node) -> StorageId:
     if view is not None and not _is_view(view, numel):
         raise CorruptError(f"storage {key!r} has a view which is no part of it")
     return StorageId(str(key), dtype, itemsize, numel, view)
+
+
+def require_storage(key: str, storages: Mapping[str, object]) -> None:
+    """CorruptError when there is no storage of that name."""
+    if key not in storages:
+        raise CorruptError(f"storage {key!r} is not in the file")
 
 
 def _is_typed(owner: Node, key: Node, location: Node, numel: Node) -> bool:

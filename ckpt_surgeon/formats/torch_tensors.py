@@ -14,7 +14,7 @@ from typing import Final
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Global, Node, lookup
 from ckpt_surgeon.formats.pickle_words import class_of
-from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, dtype_named, is_storage, storage_id
+from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, dtype_named, is_storage, require_storage, storage_id
 from ckpt_surgeon.spec import Opaque, TensorSpec
 
 __all__ = ["Entry", "StoredTensor", "TensorNode", "tensor_of"]
@@ -139,8 +139,7 @@ _LAYOUTS: Final[Mapping[str, tuple[int, int | None, int | None]]] = MappingProxy
 
 def _part(key: str, nbytes: int, view: tuple[str, int, int] | None, itemsize: int, storage_nbytes: Mapping[str, int]) -> tuple[int, int]:
     """First byte and bytes of the storage's part; its real size has to be the one which the pickle claims."""
-    if key not in storage_nbytes:
-        raise CorruptError(f"storage {key!r} is not in the file")
+    require_storage(key, storage_nbytes)
     # The bytes of a storage need not be a multiple of the element size; its claimed elements are those which fit.
     if storage_nbytes[key] // itemsize * itemsize != nbytes:
         raise CorruptError(f"storage {key!r} has {storage_nbytes[key]} bytes, and the pickle claims {nbytes}")

@@ -1,0 +1,36 @@
+"""Every test here starts with the reader and the command line imported, so that growth of sys.modules is the file's doing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doors import invoke
+from hostile_files import TABLE, older, zipped
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import torch  # noqa: F401
+
+    folder = tmp_path_factory.mktemp("warm")
+    (folder / "x.pt").write_bytes(zipped(TABLE))
+    (folder / "bad.pt").write_bytes(zipped(b"N"))
+    (folder / "old.pt").write_bytes(older())
+    for path in ("x.pt", "bad.pt", "old.pt"):
+        invoke("inspect", str(folder / path))
+        invoke("inspect", str(folder / path), "--format", "json")
+        invoke("remap", str(folder / path), "-o", str(folder / "out.pt"))
+        invoke("remap", str(folder / path), "-o", str(folder / "out.safetensors"))
+
+
+@pytest.fixture
+def command(repository: Path):
+    """Run `python -m ckpt_surgeon` in a process of its own."""
+
+    def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "ckpt_surgeon", *words]
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(repository), **variables}
+        return subprocess.run(line, capture_output=True, check=False, timeout=60, env=environment, text=True, errors="replace")
+
+    return run
