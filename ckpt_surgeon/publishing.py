@@ -79,15 +79,22 @@ def _checked(destination: str, sources: Sequence[str], *, force: bool, is_folder
         if not _is_folder(folder):
             raise DiskError("its folder does not exist", where=destination, hint=f"make it first: mkdir -p {folder}")
         if not os.path.lexists(path):
+            _refuse_source_folder(folder, destination, sources)
             return path
         _refuse_sources(path, destination, sources)
         status = disk.system.lstat(path) if os.path.islink(path) else disk.system.stat(path)
         _refuse_kind(path, destination, status.st_mode, is_folder)
         if not force:
-            raise DiskError("it exists already", where=destination, hint="say --force to replace it")
+            raise DiskError("it exists already", where=destination, hint="--force (force=True) replaces it")
         if is_folder and not os.path.islink(path):
             _refuse_other_contents(path, destination)
     return path
+
+
+def _refuse_source_folder(folder: str, destination: str, sources: Sequence[str]) -> None:
+    """A file more in a source folder might be taken for the checkpoint, or for one of several."""
+    if any(_is_folder(source) and _identity(source) == _identity(folder) for source in sources):
+        raise DiskError("it lies in the source folder, which is never changed", where=destination, hint="write to another folder")
 
 
 def _refuse_sources(path: str, destination: str, sources: Sequence[str]) -> None:
@@ -234,6 +241,6 @@ def _reported(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise DiskError("it exists already", where=path, hint="say --force to replace it") from error
+        raise DiskError("it exists already", where=path, hint="--force (force=True) replaces it") from error
     except OSError as error:
         raise disk.disk_error(error, path) from error

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ckpt_surgeon.errors import DiskError, ModelError
+from ckpt_surgeon.errors import CorruptError, DiskError, ModelError
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.planning import Plan, sources_of
 from ckpt_surgeon.planning.engine import NO_RULES
@@ -24,6 +25,7 @@ __all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "o
 
 Progress = Callable[[int, int | None], None]
 
+_NO_WEIGHTS = "give a checkpoint; are source and target the wrong way round?"
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -34,10 +36,10 @@ class HeaderReader:
         self.header = header
 
     def read(self, key: str) -> torch.Tensor:
-        raise ModelError(f"{key}: only the header is known here, there are no weights to read")
+        raise ModelError("there are no weights to read: a model, or a header alone, was given as the source", where=key, hint=_NO_WEIGHTS)
 
     def read_opaque(self, key: str) -> Any:
-        raise ModelError(f"{key}: only the header is known here, there are no weights to read")
+        raise ModelError("there are no weights to read: a model, or a header alone, was given as the source", where=key, hint=_NO_WEIGHTS)
 
     def span(self, key: str) -> FileRange | None:
         return None
@@ -65,7 +67,11 @@ def open_source(given: Any, *, arguments: Mapping[str, Any] | None = None, progr
         return _open_name(os.fspath(given), arguments or {}, progress)
     from ckpt_surgeon.model import StateDictReader
 
-    return StateDictReader(given) if isinstance(given, Mapping) else StateDictReader.of_module(given)
+    if isinstance(given, Mapping):
+        return StateDictReader(given)
+    if not hasattr(given, "state_dict"):
+        raise ModelError(f"a path, a state_dict, an nn.Module or a Header is wanted; found {type(given).__name__}")
+    return StateDictReader.of_module(given)
 
 
 def header_of(given: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
@@ -102,10 +108,20 @@ def _open_name(name: str, arguments: Mapping[str, Any], progress: Progress | Non
     if _URL.match(path):
         from ckpt_surgeon.fetch import fetch
 
-        path = fetch(path, progress=progress)
-    elif not os.path.lexists(path):
+        return _open_fetched(fetch(path, progress=progress), table)
+    if not os.path.lexists(path):
         raise DiskError("no such file or folder", where=path, hint="a model is written `pkg.module:factory`")
     return open_checkpoint(path, table)
+
+
+def _open_fetched(path: str, table: str | None) -> Reader:
+    from ckpt_surgeon.formats.opening import open_checkpoint
+
+    try:
+        return open_checkpoint(path, table)
+    except CorruptError as error:
+        hint = f"the download is kept; delete it to fetch it again: {path}"
+        raise CorruptError(replace(problem, hint=hint) for problem in error.problems) from error
 
 
 @contextmanager
@@ -158,6 +174,9 @@ def rules_of(given: Any) -> Rules:
         return NO_RULES
     if isinstance(given, Rules):
         return given
+    if isinstance(given, str) and not os.path.lexists(given):
+        hint = "a text is the path of a rules file; rules themselves are a list: [{'strip_prefix': 'module.'}]"
+        raise DiskError("no such file", where=given, hint=hint)
     from ckpt_surgeon.rules.reader import as_rules
 
     return as_rules(given)

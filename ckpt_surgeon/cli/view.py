@@ -15,6 +15,7 @@ import click
 
 from ckpt_surgeon.cli.output import put
 from ckpt_surgeon.disk import disk_error
+from ckpt_surgeon.errors import DiskError
 
 if TYPE_CHECKING:
     from ckpt_surgeon.cli.progress import ProgressLine
@@ -91,6 +92,9 @@ def _checked_report(_: click.Context, __: click.Parameter, path: str | None) -> 
     name = PurePath(path).name.lower()
     if PurePath(name).suffix not in _SUFFIXES or name.endswith(".index.json"):
         raise click.BadParameter(f"{path!r} does not end in {', '.join(_SUFFIXES)}: the suffix says in which form it is written")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise DiskError("its folder does not exist, or cannot be written to", where=path)
     return path
 
 

@@ -71,6 +71,10 @@ def unfreeze(model: nn.Module, patterns: str | Iterable[str] = "**") -> tuple[st
 
 def _named(texts: str | Iterable[str], model: nn.Module, useful: Collection[str]) -> set[str]:
     """All parameters and buffers which the patterns match; each pattern must match a useful one."""
+    if not isinstance(texts, Iterable):
+        raise RulesError(
+            f"a pattern or a list of patterns is wanted; found {texts!r}", hint='"layer1.**", or below=N with space=... for an index'
+        )
     patterns = [Pattern.parse(text) for text in ([texts] if isinstance(texts, str) else texts)]
     tensors = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
     matches = {pattern: {name for name, _ in tensors if pattern.match(name) is not None} for pattern in patterns}

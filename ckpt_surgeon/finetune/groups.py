@@ -35,7 +35,7 @@ class _Trainable:
 def param_groups(
     model: nn.Module,
     outcome: Outcome | None = None,
-    lr: Mapping[str, float] | None = None,
+    lr: Mapping[str, float] | float | None = None,
     *,
     default: float | None = None,
     weight_decay: float | None = None,
@@ -45,7 +45,8 @@ def param_groups(
 
     lr: rates. A key is a class of the outcome (`exact`, which covers `renamed` unless that is given; `adapted`;
     `new`, which covers `initialized` and `missing` unless they are given) or a pattern. A pattern wins over a class.
-    default: the rate of all the others. weight_decay: put into each group; parameters of one dim (biases, norms) get a
+    A number instead of a mapping is the rate of all. default: the rate of all the others.
+    weight_decay: put into each group; parameters of one dim (biases, norms) get a
     group of their own without it, unless `decay_vectors`.
 
     Groups stand in the order of `lr`, empty ones are left out; frozen parameters are in none.
@@ -53,7 +54,8 @@ def param_groups(
     number of at least 0, a class without an outcome, and a model in which nothing is left to train; ModelError for a
     lazy parameter whose shape is not known yet.
     """
-    rates = {**(lr or {}), **({} if default is None else {_DEFAULT: default})}
+    given = {_DEFAULT: lr} if isinstance(lr, int | float) else lr or {}
+    rates = {**given, **({} if default is None else {_DEFAULT: default})}
     _check_rates(rates, outcome, weight_decay)
     trainable = _trainable(model)
     patterns = {key: Pattern.parse(key) for key in rates if key not in (*CLASSES, _DEFAULT)}

@@ -44,8 +44,8 @@ def load(
     a key is neither loaded nor allowed to be missing (and the like), RulesError, ModelError (a model on meta or scripted,
     or its own code fails), and the errors of the source's format.
     """
-    target = header_of_module(model)
     _refuse_unloadable(model)
+    target = header_of_module(model)
     made = make_plan(
         rules_of(rules),
         header_of(source),
@@ -65,6 +65,8 @@ def load(
 def _refuse_unloadable(model: nn.Module) -> None:
     import torch
 
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"the first argument is the model; found {type(model).__name__}", hint="load(model, source)")
     meta = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if meta:
         hint = "build it on the CPU; copies into tensors on meta go nowhere"

@@ -127,9 +127,16 @@ class _Staged:
                     table[name] = original
                     pairs[id(original)] = (original, tensor)
         self._scratch = torch.empty(max((_nbytes(original) for original, _ in pairs.values()), default=0), dtype=torch.uint8)
+        rivals = [(original, pairs[id(original)][1].clone()) for original in _overlapping([each for each, _ in pairs.values()])]
         for original, stand_in in pairs.values():
             if id(stand_in) in self._loaded or not _equal(original, stand_in):
                 self._exchange(original, stand_in)
+        for original, wanted in rivals:
+            if not same_bytes(original.cpu(), wanted.cpu()):
+                shape = list(original.shape)
+                raise ModelError(
+                    f"a tensor {shape} of the model overlaps another one in memory, and the source has different values for both"
+                )
 
     def _exchange(self, original: torch.Tensor, stand_in: torch.Tensor) -> None:
         old = self._saved(original)
@@ -154,6 +161,22 @@ class _Staged:
         """Give the old values back to every tensor which was written, last first (they may overlap)."""
         for original, old in reversed(self._undo):
             original.copy_(old)
+
+
+def _overlapping(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Those which share some memory with another one of the list (tied tensors are one object, and stand in it once)."""
+    plain = [tensor for tensor in tensors if _is_plain(tensor) and tensor.numel()]
+    ordered = sorted(plain, key=lambda tensor: (str(tensor.device), tensor.data_ptr()))
+    found: dict[int, torch.Tensor] = {}
+    last, end = None, ("", 0)
+    for tensor in ordered:
+        place = str(tensor.device)
+        if last is not None and end[0] == place and tensor.data_ptr() < end[1]:
+            found |= {id(last): last, id(tensor): tensor}
+        extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        stop = (place, tensor.data_ptr() + extent * tensor.element_size())
+        last, end = (tensor, stop) if last is None or stop > end else (last, end)
+    return list(found.values())
 
 
 def _tensors(module: nn.Module) -> list[tuple[dict[str, Any], str, torch.Tensor]]:

@@ -68,6 +68,7 @@ def rewrite(rules: Rules, source: Header, target: Header | None, *, variables: M
     for rule in rules.rules:
         try:
             if rule.condition is not None and not rule.condition.holds(variables or {}):
+                notes.append(f"{rule.where}: {rule.op.name} is left out: its `if` does not hold")
                 continue
             applied = apply_rule(rule, table, target, rules.allow)
         except RulesError as error:

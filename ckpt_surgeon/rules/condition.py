@@ -15,6 +15,7 @@ Variables = Mapping[str, object]
 
 _FALSE = ("false", "0", "", "null")
 _DOUBTFUL = ("yes", "no", "on", "off", "y", "n")  # YAML 1.1's words, which YAML 1.2 reads as text: neither true nor false by sight
+_TRUTHS = frozenset(("true", "false"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Truthy:
         """Raises RulesError when the variable is unset, or `yes`, `no`, `on`, `off`."""
         value = _text(_value(self.name, variables))
         if value.lower() in _DOUBTFUL:
-            raise RulesError(f"the variable {self.name!r} is {value!r}, which is neither true nor false", hint=f"--set {self.name}=true")
+            raise _no_truth(self.name, value)
         return value.lower() not in _FALSE
 
 
@@ -38,8 +39,11 @@ class Equal:
     pairs: tuple[tuple[str, Scalar], ...]
 
     def holds(self, variables: Variables) -> bool:
-        """Raises RulesError when one of the variables is unset."""
+        """Raises RulesError when one of the variables is unset, or compared with true or false and neither."""
         found = [_value(name, variables) for name, _ in self.pairs]  # all are looked up: an unset one is an error, whatever the others say
+        for value, (name, wanted) in zip(found, self.pairs, strict=True):
+            if isinstance(wanted, bool) and _text(value).lower() not in _TRUTHS:
+                raise _no_truth(name, _text(value))
         return all(_text(value) == _text(wanted) for value, (_, wanted) in zip(found, self.pairs, strict=True))
 
 
@@ -55,6 +59,10 @@ class Not:
 
 
 Condition = Truthy | Equal | Not
+
+
+def _no_truth(name: str, value: str) -> RulesError:
+    return RulesError(f"the variable {name!r} is {value!r}, which is neither true nor false", hint=f"--set {name}=true")
 
 
 def _value(name: str, variables: Variables) -> object:

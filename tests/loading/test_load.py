@@ -259,14 +259,6 @@ def test_a_module_in_two_places_is_loaded_once() -> None:
     assert model["a"] is model["b"]
 
 
-def test_parameters_which_are_views_of_one_memory_are_loaded_each() -> None:
-    flat = torch.zeros(6)
-    model = nn.Module()
-    model.first, model.second = nn.Parameter(flat[:4]), nn.Parameter(flat[2:])
-    surgeon.load(model, {"first": torch.arange(4.0), "second": torch.arange(4.0) + 10})
-    assert flat.tolist() == [0, 1, 10, 11, 12, 13]
-
-
 def test_a_frozen_and_held_model_loads_too() -> None:
     model = Net()
     surgeon.finetune.freeze(model, "**")

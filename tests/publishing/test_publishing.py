@@ -145,9 +145,14 @@ def test_a_shard_of_the_source_is_never_replaced(tmp_path, given):
     assert content(tmp_path / "model") == "precious"
 
 
-def test_a_new_file_beside_the_source_is_fine(tmp_path):
+def test_a_new_file_beside_the_source_is_fine_and_one_in_a_source_folder_is_not(tmp_path):
     put_folder(tmp_path / "model", "precious")
-    with publish_file(str(tmp_path / "model" / "new.pt"), sources=[str(tmp_path / "model"), "https://example.org/x.pt"]) as temporary:
+    with pytest.raises(DiskError, match="lies in the source folder"):
+        entered(publish_file, tmp_path / "model" / "new.pt", sources=[str(tmp_path / "model")])
+    assert content(tmp_path / "model") == "precious"
+    with publish_file(
+        str(tmp_path / "model" / "new.pt"), sources=[str(tmp_path / "model" / SHARD), "https://example.org/x.pt"]
+    ) as temporary:
         put(temporary)
     assert sorted(os.listdir(tmp_path / "model")) == [SHARD, INDEX, "new.pt"]
 

@@ -49,7 +49,6 @@ def test_a_word_which_yaml_1_1_and_1_2_read_differently_is_neither_true_nor_fals
         (101, 102, False),
         (True, "true", True),
         (True, True, True),
-        (True, 1, False),
         (False, "false", True),
         (0.5, "0.5", True),
         ("no", "no", True),
@@ -57,6 +56,12 @@ def test_a_word_which_yaml_1_1_and_1_2_read_differently_is_neither_true_nor_fals
 )
 def test_a_value_from_the_command_line_equals_the_same_value_in_a_file(wanted, value, holds):
     assert Equal((("x", wanted),)).holds({"x": value}) is holds
+
+
+@pytest.mark.parametrize("value", [1, "1", "yes", "Flow", None])
+def test_what_is_compared_with_true_has_to_be_true_or_false(value):
+    with pytest.raises(RulesError, match="neither true nor false"):
+        Equal((("x", True),)).holds({"x": value})
 
 
 def test_all_values_have_to_be_equal():
