@@ -108,10 +108,18 @@ def _only_table(root: Node, contents: Contents, tensor_of: TensorOf) -> Table:
             f"the file holds {len(contents.tables)} tables of tensors: {_listed(contents.tables)}",
             hint=f"name the one which is meant: PATH#{contents.tables[0].path}",
         )
-    if pairs_of(root) == []:
+    if _is_mixture(root, tensor_of):
         return table_of(root, "", tensor_of)
     held = "a single tensor" if tensor_of(root) is not None else words(root)
     raise CorruptError(f"no table of tensors in the file: it holds {held}", hint="a state_dict, or a mapping which holds one, is wanted")
+
+
+def _is_mixture(root: Node, tensor_of: TensorOf) -> bool:
+    """Whether the root, for want of anything better, is a table: an empty one, or tensors outnumbered by other entries."""
+    pairs = pairs_of(root)
+    if pairs is None or any(key_text(key) is None for key, _ in pairs):
+        return False
+    return not pairs or any(tensor_of(value) is not None for _, value in pairs)
 
 
 def _listed(tables: list[Table]) -> str:

@@ -125,6 +125,11 @@ def test_one_of_several_patterns_which_matches_nothing_is_a_note():
     assert planned([{"drop": ["a.**", "bb.**"], "expect": "any"}], AB).notes == ()
 
 
+def test_a_rule_which_its_condition_leaves_out_is_a_note():
+    plan = planned([{"drop": "a.**", "if": "lost"}], AB, variables={"lost": False})
+    assert [note for note in plan.notes if "left out" in note and "drop" in note]
+
+
 def test_problems_after_a_failed_rule_say_that_they_may_follow_from_it():
     with pytest.raises(RulesError) as caught:
         planned([{"rename": {"a.wight": "x"}}, {"drop": "x"}], AB)
