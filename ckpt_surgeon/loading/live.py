@@ -38,7 +38,8 @@ def load(
     source: a path, URL, state_dict or module. rules: a path, a document, a list of rules, Rules, or None.
     The module's own `load_state_dict` runs, strictly, on a complete state_dict: keys which may be missing keep the
     model's values. Parameters stay the same objects, on their devices, in their dtypes. Peak: the model, its state_dict,
-    and one tensor.
+    and one tensor. (The values stand where the module's own code will put them before it runs, so one whose code ignores
+    a tensor holds it nevertheless.)
 
     On any error the module is bit-identical to before. Raises NothingLoadedError when nothing matches, CoverageError when
     a key is neither loaded nor allowed to be missing (and the like), RulesError, ModelError (a model on meta or scripted,
