@@ -40,7 +40,7 @@ def span_of(stored: StoredTensor, storages: Storages) -> FileRange | None:
     is_ordered = storages.is_little or _swapped_width(stored) == 1
     if whole is None or not is_ordered or not stored.is_plain:
         return None
-    return whole.part(stored.start, stored.spec.nbytes)
+    return whole.part(stored.start if stored.extent else 0, stored.spec.nbytes)
 
 
 def load_tensor(stored: StoredTensor, storages: Storages) -> torch.Tensor:

@@ -142,7 +142,7 @@ def _derive(rule: Rule, op: TensorOp, each: Group, table: Table, target: Header 
         return []
     inputs = tuple(table[key].recipe for key in each.inputs) or _model_input(bound, each, produced)
     identity = (bound, tuple(table[key].identity for key in each.inputs) or each.outputs)
-    reads = frozenset[str]().union(*(table[key].reads for key in each.inputs))
+    reads = tuple(dict.fromkeys(name for key in each.inputs for name in table[key].reads))
     return [Cell(Derived(bound, inputs, i, spec), (identity, i), "", rule.where, reads) for i, spec in enumerate(produced)]
 
 

@@ -12,7 +12,7 @@ from ckpt_surgeon.ops.initializing import Init
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.modules import moved_metadata
 from ckpt_surgeon.planning.optimizer import lost_order
-from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step, sources_of
+from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step
 from ckpt_surgeon.planning.settling import Settled, settle
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
 from ckpt_surgeon.rules.rule import Allow, Rules
@@ -48,9 +48,8 @@ class Draft:
     @property
     def torch_metadata(self) -> dict[str, Mapping[str, Any]]:
         """The `_metadata` as it moved with its modules."""
-        moves = ((source.key, key) for key, cell in self.table.items() for source in sources_of(cell.recipe) if not source.file)
-        named = ((cell.origin, key) for key, cell in self.table.items() if cell.origin)
-        return moved_metadata((*named, *moves), self.source.torch_metadata, self.source.entries)
+        moves = ((source, key) for key, cell in self.table.items() for source in cell.reads)
+        return moved_metadata(moves, self.source.torch_metadata, self.source.entries)
 
     @property
     def new(self) -> tuple[str, ...]:

@@ -21,14 +21,14 @@ class Cell:
     """What stands under a key.
 
     identity: equal for tied keys. origin: the source key it came in under (empty: it was computed). by: the rule which gave
-    it its name (empty: it has it from the source). reads: the source keys which it is made of, under their own names.
+    it its name (empty: it has it from the source). reads: the source keys which it is made of, under their own names, in order.
     """
 
     recipe: Recipe
     identity: object
     origin: str = ""
     by: str = ""
-    reads: frozenset[str] = frozenset()
+    reads: tuple[str, ...] = ()
 
 
 Table = Mapping[str, Cell]
@@ -39,7 +39,7 @@ def initial_table(source: Header, file: str = "") -> dict[str, Cell]:
     table = {}
     for key, entry in source.entries.items():
         first = source.canonical(key)
-        table[key] = Cell(Source(first, entry, file), (file, first), key, reads=frozenset([key]))
+        table[key] = Cell(Source(first, entry, file), (file, first), key, reads=(key,))
     return table
 
 

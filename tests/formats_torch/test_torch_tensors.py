@@ -167,6 +167,7 @@ GOOD_NODES: list[tuple[str, Node, str]] = [
     ("the last element", tensor_node(None, 5, (), ()), "f32[]"),
     ("empty at the end", tensor_node(None, 6, (0,), (1,)), "f32[0]"),
     ("stride 0", tensor_node(None, 5, (1000, 1000), (0, 0)), "f32[1000, 1000]"),
+    ("empty past the end", tensor_node(None, 7, (0,), (1,)), "f32[0]"),
     ("64 dims", tensor_node(None, 0, (1,) * 64, (1,) * 64), f"f32[{', '.join('1' * 64)}]"),
     ("a storage of torch.cuda", tensor_node(storage_node(module="torch.cuda", location="cuda:3")), "f32[2, 3]"),
 ]  # fmt: skip
@@ -184,7 +185,6 @@ BAD_NODES: list[tuple[str, Node, str]] = [
     ("past the end by its offset", tensor_node(None, 1, (6,), (1,)), "reaches past"),
     ("past the end by a stride", tensor_node(None, 0, (2, 3), (4, 1)), "reaches past"),
     ("past the end by one element", tensor_node(None, 6, (), ()), "reaches past"),
-    ("empty past the end", tensor_node(None, 7, (0,), (1,)), "reaches past"),
     ("past the end by a stride of 2**62", tensor_node(None, 0, (2,), (HUGE,)), "reaches past"),
     ("past the end by an offset of 2**62", tensor_node(None, HUGE, (1,), (1,)), "reaches past"),
     ("a stride over 64 bits", tensor_node(None, 0, (2,), (2**63,)), "stride"),

@@ -146,6 +146,13 @@ def test_metadata_goes_where_each_name_op_takes_its_modules(rule, wanted):
     }
 
 
+def test_metadata_of_tied_names_stays_with_each_module():
+    metadata = {path: {"version": i} for i, path in enumerate(["", "a", "b", "c"])}
+    source = header({"b.w": "a.w"}, {"torch_metadata": metadata}, a__w=(1,), b__w=(1,), c__w=(2,))
+    assert planned([], source).header.torch_metadata == metadata
+    assert planned([{"drop": "a.w"}], source).header.torch_metadata == {path: metadata[path] for path in ("", "b", "c")}
+
+
 def test_metadata_takes_the_targets_names_with_align_names():
     target = header(aux__w=(1,), bn__w=(2,))
     found = planned([{"align_names": {"prefixes": ["net."]}}], MODULES, target).header.torch_metadata
