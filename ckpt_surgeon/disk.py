@@ -277,6 +277,7 @@ class OutputFile:
         """Throw away what was written."""
         try:
             system.truncate(self.descriptor, 0)
+            os.lseek(self.descriptor, 0, os.SEEK_SET)  # a file which is not resumed is written where its offset stands
         except OSError as error:
             raise disk_error(error, self.path) from error
         self.position = 0

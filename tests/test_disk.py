@@ -5,6 +5,8 @@ import os
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ckpt_surgeon import disk
 from ckpt_surgeon.disk import FileLock, FileRange, InputFile, OutputFile
@@ -236,3 +238,59 @@ def test_a_fault_while_reading_is_a_disk_error_with_the_path(ten, monkeypatch):
         monkeypatch.setattr(os, "pread", failing)
         with pytest.raises(DiskError, match=r"ten: Input/output error"):
             file.read(0, 1)
+
+
+@given(st.binary(max_size=200), st.data())
+def test_any_range_is_the_slice_of_the_file(tmp_path_factory, content, data):
+    path = tmp_path_factory.mktemp("range") / "file"
+    path.write_bytes(content)
+    start = data.draw(st.integers(0, len(content)))
+    nbytes = data.draw(st.integers(0, len(content) - start))
+    inner = data.draw(st.integers(0, nbytes))
+    size = data.draw(st.integers(1, 300))
+    with InputFile(str(path)) as file:
+        part = FileRange(file, start, nbytes).part(inner, nbytes - inner)
+        wanted = content[start + inner : start + nbytes]
+        assert b"".join(disk.pieces(part, size)) == wanted
+        assert all(0 < len(piece) <= size for piece in disk.pieces(part, size))
+        assert file.read(start, nbytes) == bytes(file.read_buffer(start, nbytes)) == content[start : start + nbytes]
+
+
+@given(st.lists(st.one_of(st.binary(max_size=20), st.just("copy"), st.just("restart"), st.just("reserve")), max_size=8))
+def test_a_file_holds_what_was_written_since_its_last_start(tmp_path_factory, steps):
+    folder = tmp_path_factory.mktemp("written")
+    (folder / "source").write_bytes(b"0123456789")
+    wanted = b""
+    with InputFile(str(folder / "source")) as source, OutputFile(str(folder / "out")) as out:
+        for step in steps:
+            if step == "copy":
+                out.copy(FileRange(source, 2, 5))
+                wanted += b"23456"
+            elif step == "restart":
+                out.restart()
+                wanted = b""
+            elif step == "reserve":
+                out.reserve(4096)
+            else:
+                out.write(step)
+                wanted += step
+            assert out.position == len(wanted)
+        out.sync()
+    assert (folder / "out").read_bytes() == wanted
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_write_which_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch, kind):
+    real = disk.system.write
+    monkeypatch.setattr(disk.system, "write", lambda descriptor, data: real(descriptor, memoryview(data)[:3]))
+    with OutputFile(str(tmp_path / "out")) as out:
+        out.write(kind(b"0123456789"))
+        out.write(kind(b""))
+        out.sync()
+    assert (tmp_path / "out").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize(("offset", "nbytes"), [(-1, 2), (0, 5), (4, 1), (2, -1), (0, 2**70)])
+def test_a_part_never_reaches_beyond_its_range_even_where_the_file_goes_on(ten, offset, nbytes):
+    with InputFile(ten) as file, pytest.raises(ValueError, match="leaves a range of 4 bytes"):
+        FileRange(file, 3, 4).part(offset, nbytes)
