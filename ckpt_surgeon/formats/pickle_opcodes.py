@@ -8,7 +8,7 @@ from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 from ckpt_surgeon.formats import pickle_scalars as scalars
-from ckpt_surgeon.formats.pickle_machine import Action, Machine
+from ckpt_surgeon.formats.pickle_machine import Action, CutError, Machine
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, CallKind, Dict, Global, Node, Pair, Persistent, Set
 
 __all__ = ["ACTIONS"]
@@ -16,6 +16,8 @@ __all__ = ["ACTIONS"]
 # Open MARKs are nested containers under construction; CPython's own pickler gives up near 1,000.
 _MAX_MARKS: Final = 10_000
 _HIGHEST_PROTOCOL: Final = 5
+# The longest honest names of classes have some 200; each mention of one repeats it.
+_MAX_NAME_LENGTH: Final = 1000
 
 
 # Containers
@@ -23,7 +25,7 @@ _HIGHEST_PROTOCOL: Final = 5
 
 def _empty(make: Callable[[], Node]) -> Action:
     def push(machine: Machine) -> None:
-        machine.stack.append(make())
+        machine.push_container(make())
 
     return push
 
@@ -33,7 +35,9 @@ def _tuple_of(count: int) -> Action:
         stack = machine.stack
         if len(stack) < count:
             raise CorruptError("the pickle makes a tuple of more values than there are")
-        stack[-count:] = [tuple(stack[-count:])]
+        node = tuple(stack[-count:])
+        del stack[-count:]
+        machine.push_container(node)
 
     return push
 
@@ -49,7 +53,7 @@ def _marked(make: Callable[[list[Node]], Node]) -> Callable[[Machine], None]:
 
     def push(machine: Machine) -> None:
         items = machine.pop_mark()
-        machine.stack.append(make(items))
+        machine.push_container(make(items))
 
     return push
 
@@ -113,7 +117,7 @@ def _add_many(machine: Machine) -> None:
 
 def _global(machine: Machine) -> None:
     module = machine.line().decode("utf-8")
-    machine.stack.append(Global(module, machine.line().decode("utf-8")))
+    _push_global(machine, module, machine.line().decode("utf-8"))
 
 
 def _stack_global(machine: Machine) -> None:
@@ -122,7 +126,13 @@ def _stack_global(machine: Machine) -> None:
         raise CorruptError("the pickle names a global by something which is no string")
     if "\n" in name or "\n" in module:
         raise CorruptError("the pickle names a global of two lines")
-    machine.stack.append(Global(module, name))
+    _push_global(machine, module, name)
+
+
+def _push_global(machine: Machine, module: str, name: str) -> None:
+    if len(module) + len(name) > _MAX_NAME_LENGTH:
+        raise LimitError(f"the pickle names a global of {len(module) + len(name):,} characters: {_MAX_NAME_LENGTH:,} are allowed")
+    machine.push_container(Global(module, name))
 
 
 def _call(kind: CallKind) -> Action:
@@ -130,7 +140,7 @@ def _call(kind: CallKind) -> Action:
         arguments, function = machine.stack.pop(), machine.stack.pop()
         if type(arguments) is not tuple:
             raise CorruptError(f"the pickle calls with a {type(arguments).__name__} for arguments")
-        machine.stack.append(Call(function, arguments, kind))
+        machine.push_container(Call(function, arguments, kind))
 
     return push
 
@@ -139,21 +149,21 @@ def _newobj_ex(machine: Machine) -> None:
     keywords, arguments, function = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     if type(arguments) is not tuple or type(keywords) is not Dict:
         raise CorruptError("the pickle calls with arguments which are no tuple and dict")
-    machine.stack.append(Call(function, (arguments, keywords), "newobj_ex"))
+    machine.push_container(Call(function, (arguments, keywords), "newobj_ex"))
 
 
 def _inst(machine: Machine) -> None:
     _global(machine)
     function = machine.stack.pop()
     arguments = tuple(machine.pop_mark())
-    machine.stack.append(Call(function, arguments, "inst"))
+    machine.push_container(Call(function, arguments, "inst"))
 
 
 def _obj(machine: Machine) -> None:
     function, *arguments = machine.pop_mark() or [ABSENT]
     if function is ABSENT:
         raise CorruptError("the pickle makes an object of no class")
-    machine.stack.append(Call(function, tuple(arguments), "obj"))
+    machine.push_container(Call(function, tuple(arguments), "obj"))
 
 
 def _build(machine: Machine) -> None:
@@ -172,7 +182,7 @@ def _persistent(machine: Machine) -> None:
 def _push_persistent(machine: Machine, pid: Node) -> None:
     node = Persistent(pid)
     machine.persistents.append(node)
-    machine.stack.append(node)
+    machine.push_container(node)
 
 
 # Stack, memo and protocol
@@ -237,7 +247,8 @@ def _protocol(machine: Machine) -> None:
 def _frame(machine: Machine) -> None:
     nbytes = machine.size(8)
     if nbytes > len(machine.data) - machine.position:
-        raise CorruptError(f"the pickle is cut: a frame of {nbytes} bytes, {len(machine.data) - machine.position} left")
+        left = len(machine.data) - machine.position
+        raise CutError(f"the pickle is cut: a frame of {nbytes} bytes, {left} left", machine.position + nbytes)
 
 
 def _outside(what: str) -> Action:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError
-from ckpt_surgeon.formats.pickle_machine import Machine
+from ckpt_surgeon.formats.pickle_machine import CutError, Machine
 from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
 from ckpt_surgeon.formats.pickle_opcodes import ACTIONS
 
@@ -14,19 +14,24 @@ __all__ = ["MAX_PICKLE_BYTES", "read_pickle"]
 # Weights lie outside of the pickle; what is larger than this carries arrays inside, and would be held in memory whole.
 MAX_PICKLE_BYTES: Final = 512 * 1024 * 1024
 # A model of 100,000 tensors takes about 4 million opcodes.
-_MAX_OPCODES: Final = 20_000_000
+_MAX_OPCODES: Final = 10_000_000
 _STOP: Final = ord(".")
 
 
-def read_pickle(data: bytes, offset: int = 0, persistents: list[Persistent] | None = None) -> tuple[Node, int]:
+def read_pickle(data: bytes, offset: int = 0, persistents: list[Persistent] | None = None, *, is_window: bool = False) -> tuple[Node, int]:
     """The value of the pickle which starts at `offset`, and the offset after it (bytes).
 
+    is_window: the data may end before the pickle does, which is then a CutError.
     persistents: takes all persistent ids, in file order, also those which the pickle throws away.
     Raises CorruptError for what is no pickle, UnsafeError for opcodes which reach outside, LimitError past the limits above.
     """
     machine = Machine(data, offset)
     try:
         value = _run(machine)
+    except CutError as error:
+        if is_window:
+            raise
+        raise CorruptError(error.problems) from error
     except IndexError as error:
         raise CorruptError(f"the pickle takes from an empty stack near byte {machine.position}") from error
     except ValueError as error:
@@ -42,7 +47,7 @@ def _run(machine: Machine) -> Node:
     for _ in range(_MAX_OPCODES):
         position = machine.position
         if position >= end:
-            raise CorruptError("the pickle is cut: no STOP before its end")
+            raise CutError("the pickle is cut: no STOP before its end", end + 1)
         opcode = data[position]
         machine.position = position + 1
         if opcode == _STOP:

@@ -90,9 +90,7 @@ def is_module(node: Node) -> bool:
 
 
 def is_optimizer(node: Node) -> bool:
-    """Whether it is the state of an optimizer (exactly `state` and `param_groups`), a pickled optimizer, or a list of them."""
-    if isinstance(node, list | tuple):
-        return bool(node) and all(not isinstance(child, list | tuple) and is_optimizer(child) for child in node)
+    """Whether it is the state of an optimizer (exactly `state` and `param_groups`), or a pickled optimizer."""
     pairs = pairs_of(node)
     if pairs is not None:
         return len(pairs) == len(_OPTIMIZER_PARTS) and all(lookup(pairs, part) is not ABSENT for part in _OPTIMIZER_PARTS)

@@ -24,6 +24,12 @@ _AVERAGE_NAMES: Final = ("ema", "state_dict_ema", "model_ema", "ema_state_dict",
 _KNOWN_NAMES: Final = frozenset((*_MAIN_NAMES, *_AVERAGE_NAMES))
 # Envelopes are a few levels deep; the search stops here, and Python's own limit on calls is far.
 _MAX_DEPTH: Final = 64
+# A path is made anew for each container below it.
+_MAX_PATH_LENGTH: Final = 4096
+# A text which is kept as metadata; what is longer is shared by name in a pickle, and would be said anew for each name.
+_MAX_SCALAR_LENGTH: Final = 64 * 1024
+_MAX_SCALAR_BITS: Final = 1024
+_LISTED: Final = 8
 
 
 @dataclass(slots=True)
@@ -52,13 +58,14 @@ class _Search:
         self.contents = Contents()
         self._tensor_of = tensor_of
         self._seen: set[int] = set()
+        self._optimizers: dict[int, bool] = {}
 
     def tables_in(self, child: Child, path: str, depth: int) -> list[Table]:
         node = child.node
-        if is_optimizer(node):
+        if self._is_optimizer(node):
             self.contents.optimizers[path] = child  # at each of its places, so that it can be left out everywhere
             return []
-        if id(node) in self._seen or depth > _MAX_DEPTH or self._tensor_of(node) is not None:
+        if id(node) in self._seen or depth > _MAX_DEPTH or len(path) > _MAX_PATH_LENGTH or self._tensor_of(node) is not None:
             return []
         self._seen.add(id(node))
         if is_module(node):
@@ -69,6 +76,18 @@ class _Search:
             for table in self.tables_in(entry, f"{path}.{entry.name}" if path else entry.name, depth + 1)
         ]
         return [table_of(node, path, self._tensor_of)] if self._is_table(node, path, inner) else inner
+
+    def _is_optimizer(self, node: Node) -> bool:
+        """Asked once for each node, which a file may name very often."""
+        if id(node) not in self._optimizers:
+            is_list = isinstance(node, list | tuple)
+            parts = node if is_list else ()
+            self._optimizers[id(node)] = (
+                bool(parts) and all(not isinstance(part, list | tuple) and self._is_optimizer(part) for part in parts)
+                if is_list
+                else is_optimizer(node)
+            )
+        return self._optimizers[id(node)]
 
     def _is_table(self, node: Node, path: str, inner: list[Table]) -> bool:
         pairs = pairs_of(node) or ()
@@ -123,8 +142,10 @@ def _is_mixture(root: Node, tensor_of: TensorOf) -> bool:
 
 
 def _listed(tables: list[Table]) -> str:
-    texts = [f"{table.summary.path or '(root)'} ({table.summary.tensors} tensors, {table.summary.nbytes:,} bytes)" for table in tables]
-    return ", ".join(texts) or "none"
+    texts = [
+        f"{table.summary.path or '(root)'} ({table.summary.tensors} tensors, {table.summary.nbytes:,} bytes)" for table in tables[:_LISTED]
+    ]
+    return ", ".join([*texts, *(["..."] if len(tables) > _LISTED else [])]) or "none"
 
 
 def _nodes_at(node: Node, path: str) -> Iterator[Node]:
@@ -159,7 +180,11 @@ def _top_level(root: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _is_scalar(value: Node) -> bool:
-    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
+    if isinstance(value, str):
+        return len(value) <= _MAX_SCALAR_LENGTH
+    if isinstance(value, int):
+        return value.bit_length() <= _MAX_SCALAR_BITS
+    return value is None or (isinstance(value, float) and isfinite(value))
 
 
 def _content(name: str, value: Node, contents: Contents, tensor_of: TensorOf) -> str:

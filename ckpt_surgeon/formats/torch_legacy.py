@@ -11,6 +11,7 @@ from typing import Final
 
 from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.pickle_machine import CutError
 from ckpt_surgeon.formats.pickle_nodes import Global, Node, Persistent
 from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
 from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint, Unpacked
@@ -51,23 +52,23 @@ def _read_pickles(file: InputFile) -> tuple[Node, Node, list[Persistent], int]:
         nbytes = min(window, file.nbytes, MAX_PICKLE_BYTES)
         try:
             return _parse_pickles(file.read(0, nbytes))
-        except CorruptError:
-            if nbytes < window:
-                raise
+        except CutError as error:
+            if nbytes < window or error.wanted > min(file.nbytes, MAX_PICKLE_BYTES):
+                raise CorruptError(error.problems) from error
         window *= _WINDOW_GROWTH
 
 
 def _parse_pickles(data: bytes) -> tuple[Node, Node, list[Persistent], int]:
     persistents: list[Persistent] = []
-    magic, end = read_pickle(data, 0, persistents)
+    magic, end = read_pickle(data, 0, persistents, is_window=True)
     if magic != _MAGIC:
         raise CorruptError("a pickle which does not start as torch's files do: no checkpoint of torch")
-    protocol, end = read_pickle(data, end, persistents)
+    protocol, end = read_pickle(data, end, persistents, is_window=True)
     if protocol != _PROTOCOL:
         raise CorruptError(f"torch's older layout has protocol {_PROTOCOL}, and this file another")
-    _, end = read_pickle(data, end, persistents)
-    root, end = read_pickle(data, end, persistents)
-    keys, end = read_pickle(data, end, persistents)
+    _, end = read_pickle(data, end, persistents, is_window=True)
+    root, end = read_pickle(data, end, persistents, is_window=True)
+    keys, end = read_pickle(data, end, persistents, is_window=True)
     return root, keys, persistents, end
 
 

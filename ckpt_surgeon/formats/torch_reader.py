@@ -47,15 +47,23 @@ def _unpack(file: InputFile) -> Unpacked:
     return root, storages
 
 
+def _byte_order(archive: Archive) -> bytes:
+    record = archive.records.get("byteorder")
+    if record is None:
+        return _ORDERS[0]
+    order = archive.read("byteorder") if record.nbytes <= len(_ORDERS[0]) else b"?"
+    if order not in _ORDERS:
+        raise CorruptError(f"the byte order {order!r} of the file is neither little nor big")
+    return order
+
+
 class _ZipStorages:
     """The records `data/KEY` of an archive."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._intact: set[str] = set()
-        order = archive.read("byteorder") if "byteorder" in archive.records else _ORDERS[0]
-        if order not in _ORDERS:
-            raise CorruptError(f"the byte order {order[:20]!r} of the file is neither little nor big")
+        order = _byte_order(archive)
         self.is_little = order == _ORDERS[0]
         self.nbytes: Mapping[str, int] = {
             name.removeprefix(_STORAGES): record.nbytes for name, record in archive.records.items() if name.startswith(_STORAGES)

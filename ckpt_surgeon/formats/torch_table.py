@@ -25,6 +25,11 @@ _MAX_MODULE_DEPTH: Final = 200
 # The largest models have some 100,000; a module may be named twice, so a small file can name very many.
 _MAX_ENTRIES: Final = 1_000_000
 _MAX_METADATA_DEPTH: Final = 8
+# Attributes and entries of modules which are walked, each time anew for a module of two names; 100,000 modules have some 3 million.
+_MAX_STEPS: Final = 4_000_000
+_STEPS_PER_MODULE: Final = 10
+# The prefix is said anew for each entry below it.
+_MAX_PREFIX_LENGTH: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +88,29 @@ def _module_slots(node: Node, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]
     """Parameters, buffers, then the modules below, in torch's order; each open module is an iterator on the stack."""
     open_modules: list[Iterator[tuple[str, Node]]] = [iter([("", node)])]
     holders: list[Node] = []
-    modules = 0
+    steps = 0
     while open_modules:
         prefix, module = next(open_modules[-1], ("", None))
         if module is None:
             open_modules.pop()
             holders[-1:] = []
             continue
-        modules += 1
-        if len(open_modules) > _MAX_MODULE_DEPTH or modules > _MAX_ENTRIES or any(module is holder for holder in holders):
-            raise LimitError(f"the module {prefix or '(root)'} nests too deep, or holds itself")
+        steps += _steps(module)
+        if len(open_modules) > _MAX_MODULE_DEPTH or any(module is holder for holder in holders):
+            raise LimitError(f"the module {prefix[:_MAX_MODULE_DEPTH] or '(root)'} nests too deep, or holds itself")
+        if steps > _MAX_STEPS or len(prefix) > _MAX_PREFIX_LENGTH:
+            raise LimitError(f"the modules have more than {_MAX_STEPS:,} entries, or names of more than {_MAX_PREFIX_LENGTH:,} characters")
         yield from _own_slots(module, prefix, tensor_of)
         open_modules.append(_submodules(module, prefix))
         holders.append(module)
+
+
+def _steps(module: Node) -> int:
+    """What a walk of the module's own parts takes."""
+    pairs = state_pairs(module)
+    return (
+        _STEPS_PER_MODULE + len(pairs) + sum(len(pairs_of(lookup(pairs, part)) or ()) for part in ("_parameters", "_buffers", "_modules"))
+    )
 
 
 def _own_slots(module: Node, prefix: str, tensor_of: TensorOf) -> Iterator[tuple[str, Slot]]:
@@ -138,15 +153,18 @@ def _aliases(slots: dict[str, Slot]) -> dict[str, str]:
 def _metadata(node: Node) -> dict[str, dict[str, Any]]:
     """`_metadata` of a state_dict: module -> its plain values (`version`)."""
     found = {}
+    budget = iter(range(_MAX_ENTRIES))
     for key, value in pairs_of(lookup(state_pairs(node), "_metadata")) or ():
-        name, values = key_text(key), _plain(value, _MAX_METADATA_DEPTH)
+        name, values = key_text(key), _plain(value, _MAX_METADATA_DEPTH, budget)
         if name is not None and isinstance(values, dict):
             found[name] = values
     return found
 
 
-def _plain(node: Node, levels: int) -> Any:
-    """The node as JSON would hold it; what it could not hold is left out (None)."""
+def _plain(node: Node, levels: int, budget: Iterator[int]) -> Any:
+    """The node as JSON would hold it; what it could not hold is left out (None). Raises LimitError when the budget is spent."""
+    if next(budget, None) is None:
+        raise LimitError(f"the _metadata of the table has more than {_MAX_ENTRIES:,} values")
     if isinstance(node, str):
         return str(node)
     if node is None or isinstance(node, bool | int | float):
@@ -154,6 +172,6 @@ def _plain(node: Node, levels: int) -> Any:
     if not levels:
         return None
     if isinstance(node, list | tuple):
-        return [_plain(item, levels - 1) for item in node]
+        return [_plain(item, levels - 1, budget) for item in node]
     pairs = pairs_of(node)
-    return None if pairs is None else {str(key): _plain(value, levels - 1) for key, value in pairs if isinstance(key, str)}
+    return None if pairs is None else {str(key): _plain(value, levels - 1, budget) for key, value in pairs if isinstance(key, str)}

@@ -165,11 +165,16 @@ def _offset(node: Node) -> int:
     return node
 
 
+_FLAGS: Final = ("conj", "neg")
+
+
 def _flags(metadata: Node) -> tuple[bool, bool] | None:
     """(conj, neg); None for metadata with anything else."""
     if metadata is None:
         return False, False
-    if type(metadata) is not Dict or any(key not in ("conj", "neg") or type(value) is not bool for key, value in metadata.pairs):
+    if type(metadata) is not Dict or len(metadata.pairs) > len(_FLAGS):
+        return None
+    if any(key not in _FLAGS or type(value) is not bool for key, value in metadata.pairs):
         return None
     return lookup(metadata.pairs, "conj") is True, lookup(metadata.pairs, "neg") is True
 

@@ -19,11 +19,15 @@ _PLAIN: Final = (bool, int, float, bytes)
 Load = Callable[[Node], Any]
 
 
-def value_of(node: Node, load: Load, depth: int = 0) -> Any:
-    """The value of `node`. `load` gives the tensor for a tensor's node, or None for any other node.
+def value_of(node: Node, load: Load) -> Any:
+    """The value of `node`; what it names twice is one value. `load` gives the tensor for a tensor's node, or None for any other node.
 
     Raises UnsafeError for what only its class could rebuild, LimitError for what nests deeper than 100 levels (or holds itself).
     """
+    return _value(node, load, {}, 0)
+
+
+def _value(node: Node, load: Load, known: dict[int, Any], depth: int) -> Any:
     if node is None or type(node) in _PLAIN:
         return node
     if isinstance(node, str):
@@ -32,8 +36,10 @@ def value_of(node: Node, load: Load, depth: int = 0) -> Any:
         return bytearray(node)
     if depth > _MAX_DEPTH:
         raise LimitError(f"a value which nests deeper than {_MAX_DEPTH} levels, or holds itself")
-    tensor = load(node)
-    return tensor if tensor is not None else _container(node, lambda inner: value_of(inner, load, depth + 1))
+    if id(node) not in known:
+        tensor = load(node)
+        known[id(node)] = _container(node, lambda inner: _value(inner, load, known, depth + 1)) if tensor is None else tensor
+    return known[id(node)]
 
 
 def _container(node: Node, convert: Load) -> Any:

@@ -18,9 +18,12 @@ _ENCRYPTED_FLAG: Final = 0x1
 _DESCRIPTOR_FLAG: Final = 0x8
 _ZIP64_EXTRA: Final = 1
 _SENTINEL: Final = 0xFFFFFFFF
+_WIDE_BYTES: Final = 8
 
 # The directory is held in memory; 100,000 tensors take 10 MB.
 _MAX_DIRECTORY_BYTES: Final = 256 * 1024 * 1024
+# What deflate can reach; a larger claim is a lie.
+_MAX_DEFLATE_RATIO: Final = 1032
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
@@ -28,6 +31,11 @@ _LOCATOR64: Final = struct.Struct("<4sLQL")
 _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _EXTRA: Final = struct.Struct("<2H")
+# The highest value of each number of the end record, which says that the zip64 end record has the true one.
+_END_LIMITS: Final = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, _SENTINEL, _SENTINEL)
+# After the bytes of a record: an optional signature, the checksum, both sizes of 4 or 8 bytes.
+_DESCRIPTORS: Final = tuple(struct.Struct(form) for form in ("<4sL2L", "<4sL2Q", "<L2L", "<L2Q"))
+_DESCRIPTOR_SIGNATURE: Final = b"PK\7\x08"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,10 @@ def _find_directory(file: InputFile) -> tuple[int, int, int]:
     end = file.nbytes - _END.size
     rest = tail[: -_END.size]
     if rest[-_LOCATOR64.size :][:4] == b"PK\6\7":
-        disk, first_disk, here, count, nbytes, start = _read_end64(rest, end)
+        short = (disk, first_disk, here, count, nbytes, start)
+        disk, first_disk, here, count, nbytes, start = wide = _read_end64(rest, end)
+        if any(value not in (limit, min(true, limit)) for value, true, limit in zip(short, wide, _END_LIMITS, strict=True)):
+            raise CorruptError("the two end records of the zip archive differ")
         end -= _LOCATOR64.size + _END64.size
     if disk or first_disk or comment or here != count:
         raise CorruptError("the zip archive is one of several volumes, or carries a comment: torch writes neither")
@@ -183,6 +194,8 @@ def _central_record(directory: bytes, position: int) -> tuple[_Central, int]:
         raise CorruptError(
             f"record {name!r} of the zip archive has method {method} and sizes {packed}, {nbytes}: stored or deflated is allowed"
         )
+    if method == _DEFLATED and nbytes > packed * _MAX_DEFLATE_RATIO:
+        raise CorruptError(f"record {name!r} of the zip archive claims to unpack from {packed} to {nbytes} bytes, which no record can")
     return _Central(name, raw_name, flags, method, crc, packed, nbytes, header), end
 
 
@@ -208,8 +221,8 @@ def _widened(extra: bytes, *fields: int) -> tuple[int, int, int]:
         position += nbytes
     values = []
     for value in fields:
-        if value == _SENTINEL and wide:
-            value, wide = int.from_bytes(wide[:8], "little"), wide[8:]
+        if value == _SENTINEL and len(wide) >= _WIDE_BYTES:
+            value, wide = int.from_bytes(wide[:_WIDE_BYTES], "little"), wide[_WIDE_BYTES:]
         values.append(value)
     first, second, third = values
     return first, second, third
@@ -225,8 +238,22 @@ def _located(file: InputFile, entries: list[_Central], end: int) -> dict[str, Re
         free = offset + entry.packed
         if free > end:
             raise CorruptError(f"record {entry.name!r} of the zip archive runs into the directory")
+        if entry.flags & _DESCRIPTOR_FLAG:
+            free += _check_descriptor(entry, file.read(free, min(_DESCRIPTORS[1].size, end - free)))
         records[entry.name] = Record(entry.name, offset, entry.packed, entry.nbytes, entry.crc, entry.method)
     return {entry.name: records[entry.name] for entry in entries}
+
+
+def _check_descriptor(entry: _Central, data: bytes) -> int:
+    """The bytes of the descriptor after a record, once it says what the directory says."""
+    told = (entry.crc, entry.packed, entry.nbytes)
+    for form in _DESCRIPTORS:
+        if len(data) < form.size:
+            continue
+        *signature, crc, packed, nbytes = form.unpack_from(data)
+        if signature in ([], [_DESCRIPTOR_SIGNATURE]) and (crc, packed, nbytes) == told:
+            return form.size
+    raise CorruptError(f"the zip directory and what follows record {entry.name!r} differ in size or checksum")
 
 
 def _check_local(file: InputFile, entry: _Central, end: int) -> int:

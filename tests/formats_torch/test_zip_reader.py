@@ -49,7 +49,13 @@ class Made:
         flags = self.flags if self.local_flags is None else self.local_flags
         method = self.method if self.local_method is None else self.local_method
         fields = (20, flags, method, 0, 0, crc, nbytes, nbytes, len(name), len(self.local_extra))
-        return self.local_signature + struct.pack("<5H3L2H", *fields) + name + self.local_extra + self.data
+        return self.local_signature + struct.pack("<5H3L2H", *fields) + name + self.local_extra + self.data + self.descriptor()
+
+    def descriptor(self) -> bytes:
+        if not self.flags & 8:
+            return b""
+        sizes = (len(self.data) if given is None else given for given in (self.packed, self.nbytes))
+        return struct.pack("<4s3L", b"PK\7\x08", zlib.crc32(self.data) if self.crc is None else self.crc, *sizes)
 
     def central(self, offset: int) -> bytes:
         crc = zlib.crc32(self.data) if self.crc is None else self.crc
@@ -201,7 +207,7 @@ BAD: list[tuple[str, MadeZip, type[SurgeryError], str]] = [
     ("a comment", MadeZip((GOOD,), comment=b"hello"), CorruptError, "no directory at its end"),
     ("a second volume", MadeZip((GOOD,), disk=1), CorruptError, "volumes"),
     ("a locator to nowhere", MadeZip((GOOD,), end64=struct.pack("<4sLQL", b"PK\6\7", 0, 5, 1)), CorruptError, "zip64"),
-    ("a zip64 extra block which is cut", MadeZip((replace(_sized(2**32 - 1), extra=b"\1\0\x10\0\1"),)), CorruptError, "sizes"),
+    ("a zip64 extra block which is cut", MadeZip((replace(_sized(2**32 - 1), extra=b"\1\0\x10\0\1"),)), CorruptError, "into the directory"),
     ("a header in the middle of a record", MadeZip((replace(GOOD, header=12), OTHER)), CorruptError, "name or place"),
 ]  # fmt: skip
 

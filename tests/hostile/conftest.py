@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from doors import invoke
-from hostile_files import TABLE, older, zipped
+from hostile_files import TABLE, older, safetensors, zipped
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,8 +16,11 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("warm")
     (folder / "x.pt").write_bytes(zipped(TABLE))
     (folder / "bad.pt").write_bytes(zipped(b"N"))
+    (folder / "x.index.json").write_text("{}")
+    (folder / "x.safetensors").write_bytes(safetensors({}))
+    (folder / "bad.safetensors").write_bytes(safetensors(b"{"))
     (folder / "old.pt").write_bytes(older())
-    for path in ("x.pt", "bad.pt", "old.pt"):
+    for path in ("x.pt", "bad.pt", "old.pt", "x.index.json", "x.safetensors", "bad.safetensors"):
         invoke("inspect", str(folder / path))
         invoke("inspect", str(folder / path), "--format", "json")
         invoke("remap", str(folder / path), "-o", str(folder / "out.pt"))

@@ -14,7 +14,7 @@ from ckpt_surgeon.cli import main
 from ckpt_surgeon.errors import SurgeryError
 from ckpt_surgeon.spec import Header
 
-# An answer takes some 0.01 s; the rest is for a loaded machine.
+# An answer takes some 0.01 s. Of the processor: the machine may have other work.
 PATIENCE = 1.0  # seconds
 
 
@@ -28,10 +28,10 @@ def contents(folder: Path) -> list[str]:
 
 def assert_refused(path: Path, error: type[SurgeryError], says: str | None = None) -> None:
     """By the library and both commands: the class, its exit code, one line, in time; nothing is written, nothing imported."""
-    files, modules, start = contents(path.parent), set(sys.modules), time.perf_counter()
+    files, modules, start = contents(path.parent), set(sys.modules), time.process_time()
     with pytest.raises(SurgeryError, match=says) as caught:
         surgeon.inspect(path)
-    assert time.perf_counter() - start < PATIENCE
+    assert time.process_time() - start < PATIENCE
     assert type(caught.value) is error, caught.value
     out = path.parent / "out.pt"
     for words in (("inspect", str(path)), ("remap", str(path), "-o", str(out)), ("remap", str(path), "-o", str(out), "--dry-run")):
@@ -51,9 +51,9 @@ def assert_told(result: Result, error: type[SurgeryError]) -> None:
 
 def assert_described(path: Path) -> Header:
     """The header is read and shown, nothing else happens."""
-    files, modules, start = contents(path.parent), set(sys.modules), time.perf_counter()
+    files, modules, start = contents(path.parent), set(sys.modules), time.process_time()
     header = surgeon.inspect(path)
-    assert time.perf_counter() - start < PATIENCE
+    assert time.process_time() - start < PATIENCE
     shown = invoke("inspect", str(path))
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert invoke("inspect", str(path), "--format", "json").exit_code == 0

@@ -143,7 +143,7 @@ PAYLOADS: dict[str, Payload] = {
     "a class as the key of a dict": Payload(lambda canary: mapping((THING + text(canary) + b"\x85\x81", b"N"))),
     "a member of a set": Payload(lambda canary: b"\x8f(" + attack(canary) + b"\x90"),
     "a member of a frozenset": Payload(lambda canary: b"(" + attack(canary) + b"\x91"),
-}  # fmt: skip
+}
 
 
 def _with(**parts: bytes) -> bytes:
