@@ -62,6 +62,11 @@ def test_only_the_command_line_prints_or_exits(path: Path) -> None:
     assert not [text for text in raised if text.startswith("SystemExit")]
 
 
+def test_no_two_test_modules_bear_one_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))  # pytest imports them by this name alone
+
+
 def test_the_tests_outweigh_the_code() -> None:
     code, tests = lines_of_code(iter(MODULES)), lines_of_code((ROOT / "tests").rglob("*.py"))
     assert tests >= TESTS_PER_CODE * code, f"{tests} lines of tests for {code} of code are {tests / code:.2f}; {TESTS_PER_CODE} are wanted"

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from op_samples import bytes_of, spec_of, tensor_of, tensors_of
-from test_laws import SAMPLES, samples
+from test_op_laws import SAMPLES, samples
 
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.ops.registry import OPS
