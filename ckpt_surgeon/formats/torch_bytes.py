@@ -26,7 +26,7 @@ class Storages(Protocol):
     is_little: bool
 
     def span(self, key: str) -> FileRange | None:
-        """The bytes of a whole storage in the file; None when they are compressed."""
+        """The bytes of a whole storage in the file, found undamaged; None when they are compressed."""
         ...
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
@@ -36,11 +36,9 @@ class Storages(Protocol):
 
 def span_of(stored: StoredTensor, storages: Storages) -> FileRange | None:
     """Where the tensor's bytes lie, if they are plain, contiguous and little-endian; else None."""
-    whole = storages.span(stored.key)
     is_ordered = storages.is_little or _swapped_width(stored) == 1
-    if whole is None or not is_ordered or not stored.is_plain:
-        return None
-    return whole.part(stored.start if stored.extent else 0, stored.spec.nbytes)
+    whole = storages.span(stored.key) if is_ordered and stored.is_plain else None
+    return None if whole is None else whole.part(stored.start if stored.extent else 0, stored.spec.nbytes)
 
 
 def load_tensor(stored: StoredTensor, storages: Storages) -> torch.Tensor:

@@ -84,9 +84,15 @@ class TorchCheckpoint:
         return self._placed(key, lambda: value_of(self.graph.table.slots[key].node, lambda node: self._load_inner(node, key)))
 
     def span(self, key: str) -> FileRange | None:
-        """Where the bytes of a tensor lie, if they are plain, contiguous and little-endian; else None."""
+        """Where the bytes of a tensor lie, if they are plain, contiguous and little-endian; else None.
+
+        Raises CorruptError when they are damaged, as far as the layout can tell.
+        """
         entry = self.graph.table.slots[key].entry
-        return span_of(entry.stored, self.graph.storages) if isinstance(entry, TensorNode) else None
+        if not isinstance(entry, TensorNode):
+            return None
+        found: FileRange | None = self._placed(key, lambda: span_of(entry.stored, self.graph.storages))
+        return found
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

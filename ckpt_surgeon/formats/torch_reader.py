@@ -70,16 +70,19 @@ class _ZipStorages:
         }
 
     def span(self, key: str) -> FileRange | None:
-        """The record in the file; None when it is compressed."""
-        return self._archive.span(_STORAGES + key)
-
-    def read(self, key: str, offset: int, nbytes: int) -> bytes:
-        """A part of the record, whose checksum is checked at its first reading; unpacked whole when it is compressed."""
-        span = self.span(key)
-        if span is None or nbytes == span.nbytes:
-            return self._archive.read(_STORAGES + key)[offset : offset + nbytes]
-        if key not in self._intact and not self._archive.is_intact(_STORAGES + key):
+        """The record in the file, whose checksum is checked the first time: who asks will copy. None when it is compressed."""
+        span = self._archive.span(_STORAGES + key)
+        if span is None or key in self._intact:
+            return span
+        if not self._archive.is_intact(_STORAGES + key):
             raise CorruptError(f"storage {key!r} is damaged: its checksum differs")
         self._intact.add(key)
+        return span
+
+    def read(self, key: str, offset: int, nbytes: int) -> bytes:
+        """A part of the record, whose checksum is checked the first time; unpacked whole when it is compressed."""
+        span = None if nbytes == self.nbytes[key] else self.span(key)
+        if span is None:
+            return self._archive.read(_STORAGES + key)[offset : offset + nbytes]
         part = span.part(offset, nbytes)
         return part.file.read(part.offset, part.nbytes)

@@ -98,8 +98,8 @@ class TorchWriter:
     def _raw(self, origin: StoragePart) -> Part:
         if self._source is None:
             raise ValueError("a storage to copy, and no source")
-        span = self._source.span(origin.key)
-        if span is not None and (self._source.is_little or origin.width == 1):
+        span = self._source.span(origin.key) if self._source.is_little or origin.width == 1 else None
+        if span is not None:
             return span.part(origin.offset, origin.nbytes)
         data = self._source.read(origin.key, origin.offset, origin.nbytes)
         if self._source.is_little:
