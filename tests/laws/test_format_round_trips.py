@@ -74,6 +74,11 @@ def test_every_chain_of_formats_keeps_everything(table: dict[str, Tensor], legac
             assert same_tables(contents(source), table if form == "zip" else without_ties(table, wanted))
 
 
+def ties_with_elements(table: dict[str, Tensor]) -> dict[str, str]:
+    """Tied keys; without those of empty tensors, which torch's allocator ties and unties as it likes."""
+    return {key: first for key, first in header_of_state_dict(table).aliases.items() if table[key].numel()}
+
+
 @settings(max_examples=EXAMPLES)
 @given(table=state_dicts(TORCH_DTYPES), legacy=st.booleans())
 def test_a_pt_holds_every_dtype_in_order_with_ties_and_metadata(table: dict[str, Tensor], legacy: bool) -> None:
@@ -86,7 +91,7 @@ def test_a_pt_holds_every_dtype_in_order_with_ties_and_metadata(table: dict[str,
     assert list(loaded) == list(table)
     assert same_tables(loaded, table)
     assert getattr(loaded, "_metadata", {}) == getattr(table, "_metadata", {})
-    assert header_of_state_dict(loaded).aliases == header_of_state_dict(before).aliases
+    assert ties_with_elements(loaded) == ties_with_elements(before)
     assert {key: type(value) for key, value in loaded.items()} == {key: type(value) for key, value in table.items()}
 
 
