@@ -132,6 +132,8 @@ def _stack_global(machine: Machine) -> None:
 def _push_global(machine: Machine, module: str, name: str) -> None:
     if len(module) + len(name) > _MAX_NAME_LENGTH:
         raise LimitError(f"the pickle names a global of {len(module) + len(name):,} characters: {_MAX_NAME_LENGTH:,} are allowed")
+    module.encode()  # a lone surrogate, which a line of text cannot hold, is a ValueError here
+    name.encode()
     machine.push_container(Global(module, name))
 
 
