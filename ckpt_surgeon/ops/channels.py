@@ -137,7 +137,8 @@ class AdaptInChannels(TensorDefaults):
         """The adapted weight; computed in float32, or float64 where it is that, and cast back."""
         (tensor,) = tensors
         dim = dim_within(self.dim, tensor.dim(), self.name, list(tensor.shape))
-        adapted = self._adapted(_widened(tensor.detach()).movedim(dim, 0), self._wanted())
+        whole = _widened(tensor.detach()).contiguous()  # sums of one order whatever the strides, and so of the same bytes
+        adapted = self._adapted(whole.movedim(dim, 0), self._wanted())
         return (adapted.movedim(0, dim).to(tensor.dtype).contiguous(),)
 
     def _adapted(self, old: torch.Tensor, wanted: int) -> torch.Tensor:

@@ -69,6 +69,7 @@ def letters(path):
         return None
 
 
+@pytest.mark.slow  # a fork for each system call; the faults of test_publishing_faults.py stay in the suite
 @pytest.mark.parametrize(("form", "lacks"), [("safetensors", ""), ("sharded", ""), ("sharded", "exchange")])
 @pytest.mark.parametrize("is_there", [False, True], ids=["new", "over an old one"])
 @pytest.mark.parametrize("is_after", [False, True], ids=["before the call", "after the call"])
