@@ -298,6 +298,16 @@ def test_ties_which_came_or_went_since_the_plan_are_a_change(tmp_path):
             surgeon.write(plan, tmp_path / "b.pt")
 
 
+def test_ties_of_a_table_in_memory_which_went_since_the_plan_are_a_change(tmp_path):
+    weight = torch.ones(2)
+    table = {"a": weight, "b": weight}
+    plan = surgeon.plan(table)
+    table["b"] = weight * 2
+    with pytest.raises(DiskError, match="changed since the plan"):
+        surgeon.write(plan, tmp_path / "b.pt")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_source_which_went_since_the_plan_is_named(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
     plan = surgeon.plan(tmp_path / "a.pt")

@@ -167,6 +167,7 @@ def _split(body: Body, tensor: Tensor) -> list[Tensor]:
 
 def _concat(body: Body, *tensors: Tensor) -> list[Tensor]:
     _alike(tensors)
+    _distinct([body.get("dim", 0)], tensors[0].dim())  # torch takes any dim for f32[0]
     if prod(tensors[0].shape) == 0 and len({tensor.shape for tensor in tensors}) > 1:
         _check_sizes(body.get("dim", 0), tensors)  # torch lets an empty f32[0] join anything
     return [torch.cat(tensors, body.get("dim", 0))]
