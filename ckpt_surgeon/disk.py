@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 from ckpt_surgeon.errors import DiskError, LockedError
+from ckpt_surgeon.posix import PosixSystem, System
 
 __all__ = [
     "FileLock",
     "FileRange",
     "InputFile",
     "OutputFile",
-    "System",
     "TEMPORARY_SUFFIX",
     "disk_error",
     "is_same_file",
@@ -34,124 +32,9 @@ TEMPORARY_SUFFIX = ".ckpt-surgeon-tmp"
 # Larger buffers fall out of the cache between the read and the write and cost several times the CPU.
 _COPY_BYTES = 256 * 1024
 
-# Flags of renameat2(2), and what a system or a file system without them answers.
-_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
-_UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
-
-class System(Protocol):
-    """The system calls in use, so that tests can put a faulty machine in their place."""
-
-    def open(self, path: str, flags: int, mode: int = 0o666) -> int: ...
-    def close(self, descriptor: int) -> None: ...
-    def pread(self, descriptor: int, nbytes: int, offset: int) -> bytes: ...
-    def write(self, descriptor: int, data: memoryview) -> int: ...
-    def fsync(self, descriptor: int) -> None: ...
-    def truncate(self, descriptor: int, nbytes: int) -> None: ...
-    def reserve(self, descriptor: int, nbytes: int) -> None: ...
-    def rename(self, source: str, target: str) -> None: ...
-    def rename_new(self, source: str, target: str) -> None: ...
-    def exchange(self, first: str, second: str) -> None: ...
-    def unlink(self, path: str) -> None: ...
-    def mkdir(self, path: str, mode: int = 0o777) -> None: ...
-    def rmdir(self, path: str) -> None: ...
-    def listdir(self, path: str) -> list[str]: ...
-    def stat(self, path: str) -> os.stat_result: ...
-    def lstat(self, path: str) -> os.stat_result: ...
-    def chmod(self, path: str, mode: int) -> None: ...
-    def lock(self, descriptor: int, wait: bool) -> None: ...
-    def free_bytes(self, path: str) -> int: ...
-
-
-class _PosixSystem:
-    """The real machine."""
-
-    def open(self, path: str, flags: int, mode: int = 0o666) -> int:
-        return os.open(path, flags | os.O_CLOEXEC, mode)
-
-    def close(self, descriptor: int) -> None:
-        os.close(descriptor)
-
-    def pread(self, descriptor: int, nbytes: int, offset: int) -> bytes:
-        return os.pread(descriptor, nbytes, offset)
-
-    def write(self, descriptor: int, data: memoryview) -> int:
-        return os.write(descriptor, data)
-
-    def fsync(self, descriptor: int) -> None:
-        os.fsync(descriptor)
-
-    def truncate(self, descriptor: int, nbytes: int) -> None:
-        os.ftruncate(descriptor, nbytes)
-
-    def reserve(self, descriptor: int, nbytes: int) -> None:
-        try:
-            os.posix_fallocate(descriptor, 0, nbytes)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-
-    def rename(self, source: str, target: str) -> None:
-        os.rename(source, target)
-
-    def rename_new(self, source: str, target: str) -> None:
-        """Rename; FileExistsError when `target` exists."""
-        try:
-            _renameat2(source, target, _RENAME_NOREPLACE)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-            if os.path.lexists(target):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
-            os.rename(source, target)
-
-    def exchange(self, first: str, second: str) -> None:
-        """Swap two names in one step; OSError (ENOSYS, EINVAL, EOPNOTSUPP) where the system cannot."""
-        _renameat2(first, second, _RENAME_EXCHANGE)
-
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
-
-    def mkdir(self, path: str, mode: int = 0o777) -> None:
-        os.mkdir(path, mode)
-
-    def rmdir(self, path: str) -> None:
-        os.rmdir(path)
-
-    def listdir(self, path: str) -> list[str]:
-        return sorted(os.listdir(path))
-
-    def stat(self, path: str) -> os.stat_result:
-        return os.stat(path)
-
-    def lstat(self, path: str) -> os.stat_result:
-        return os.lstat(path)
-
-    def chmod(self, path: str, mode: int) -> None:
-        os.chmod(path, mode)
-
-    def lock(self, descriptor: int, wait: bool) -> None:
-        """Take the exclusive lock of an open file; without `wait`, BlockingIOError when another holds it."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-
-    def free_bytes(self, path: str) -> int:
-        status = os.statvfs(path)
-        return status.f_bavail * status.f_frsize
-
-
-def _renameat2(source: str, target: str, flags: int) -> None:
-    """renameat2(2), for which Python has no call; ENOSYS where the C library has none."""
-    import ctypes
-
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), source)
-    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), source, None, target)
-
-
-system: System = _PosixSystem()
+# What all of this goes through; tests put a faulty machine in its place.
+system: System = PosixSystem()
 
 
 def disk_error(error: OSError, path: str) -> DiskError:
@@ -201,6 +84,11 @@ class InputFile:
             position += len(piece)
         return buffer
 
+    @property
+    def whole(self) -> FileRange:
+        """All its bytes."""
+        return FileRange(self, 0, self.nbytes)
+
     def is_unchanged(self) -> bool:
         """Whether size and modification time are still those of the opening."""
         status = os.fstat(self.descriptor)
@@ -226,6 +114,11 @@ class FileRange:
     file: InputFile
     offset: int
     nbytes: int
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Exactly `nbytes` bytes from `offset` bytes into the range."""
+        part = self.part(offset, nbytes)
+        return self.file.read(part.offset, nbytes)
 
     def part(self, offset: int, nbytes: int) -> FileRange:
         """The sub-range of `nbytes` bytes which starts `offset` bytes into this one."""

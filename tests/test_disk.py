@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_surgeon import disk
+from ckpt_surgeon import disk, posix
 from ckpt_surgeon.disk import FileLock, FileRange, InputFile, OutputFile
 from ckpt_surgeon.errors import DiskError, LockedError
 
@@ -206,7 +206,7 @@ def test_where_the_system_lacks_a_call_the_plain_one_does(tmp_path, monkeypatch,
     def lacking(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(disk, "_renameat2", lacking)
+    monkeypatch.setattr(posix, "_renameat2", lacking)
     monkeypatch.setattr(os, "posix_fallocate", lacking)
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")

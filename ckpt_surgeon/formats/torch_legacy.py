@@ -42,7 +42,7 @@ def _unpack(file: InputFile) -> Unpacked:
     ranges = _storage_ranges(file, end, [str(key) for key in keys], sizes)
     for key in sizes:
         require_storage(key, ranges)
-    return root, _StreamStorages(file, ranges)
+    return root, _StreamStorages(ranges)
 
 
 def _read_pickles(file: InputFile) -> tuple[Node, Node, list[Persistent], int]:
@@ -108,8 +108,7 @@ class _StreamStorages:
 
     is_little = True
 
-    def __init__(self, file: InputFile, ranges: Mapping[str, FileRange]) -> None:
-        self._file = file
+    def __init__(self, ranges: Mapping[str, FileRange]) -> None:
         self._ranges = ranges
         self.nbytes: Mapping[str, int] = {key: found.nbytes for key, found in ranges.items()}
 
@@ -119,5 +118,4 @@ class _StreamStorages:
 
     def read(self, key: str, offset: int, nbytes: int) -> bytes:
         """A part of the storage."""
-        part = self._ranges[key].part(offset, nbytes)
-        return self._file.read(part.offset, part.nbytes)
+        return self._ranges[key].read(offset, nbytes)

@@ -28,7 +28,7 @@ class TorchReader(TorchCheckpoint):
 
 
 def _unpack(file: InputFile) -> Unpacked:
-    archive = read_archive(file)
+    archive = read_archive(file.whole)
     if "constants.pkl" in archive.records:
         raise CorruptError("a TorchScript program, no checkpoint", hint="save the state_dict of the module instead")
     if _PICKLE not in archive.records:
@@ -84,5 +84,4 @@ class _ZipStorages:
         span = None if nbytes == self.nbytes[key] else self.span(key)
         if span is None:
             return self._archive.read(_STORAGES + key)[offset : offset + nbytes]
-        part = span.part(offset, nbytes)
-        return part.file.read(part.offset, part.nbytes)
+        return span.read(offset, nbytes)

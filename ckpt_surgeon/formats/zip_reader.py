@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from ckpt_surgeon.disk import FileRange, InputFile, pieces
+from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 
 __all__ = ["Archive", "Record", "read_archive"]
@@ -57,16 +57,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The records of an archive by their names below its one root folder."""
+    """The records of an archive by their names below its one root folder. `place`: the bytes which are the archive."""
 
-    file: InputFile
+    place: FileRange
     root: str
     records: dict[str, Record]
 
     def read(self, name: str) -> bytes:
         """A whole record, unpacked; its checksum is checked. KeyError for a name which is not there."""
         record = self.records[name]
-        raw = self.file.read(record.offset, record.packed)
+        raw = self.place.read(record.offset, record.packed)
         data = raw if record.is_stored else _inflate(record, raw)
         if zlib.crc32(data) != record.crc:
             raise CorruptError(f"record {record.name!r} is damaged: its checksum differs")
@@ -75,12 +75,12 @@ class Archive:
     def span(self, name: str) -> FileRange | None:
         """Where the bytes of a record lie; None when they are compressed."""
         record = self.records[name]
-        return FileRange(self.file, record.offset, record.nbytes) if record.is_stored else None
+        return self.place.part(record.offset, record.nbytes) if record.is_stored else None
 
     def is_intact(self, name: str) -> bool:
         """Whether the checksum of a stored record is that of its bytes, read a piece at a time."""
         record, crc = self.records[name], 0
-        for piece in pieces(FileRange(self.file, record.offset, record.packed)):
+        for piece in pieces(self.place.part(record.offset, record.packed)):
             crc = zlib.crc32(piece, crc)
         return crc == record.crc
 
@@ -96,32 +96,32 @@ def _inflate(record: Record, raw: bytes) -> bytes:
     return data
 
 
-def read_archive(file: InputFile) -> Archive:
-    """The directory of the zip archive in `file`.
+def read_archive(place: FileRange) -> Archive:
+    """The directory of the zip archive in a file, or in a part of one.
 
     Raises CorruptError for what is no sound archive with one root folder, UnsafeError for encryption and for names which lead out.
     """
-    start, nbytes, count = _find_directory(file)
+    start, nbytes, count = _find_directory(place)
     if nbytes > _MAX_DIRECTORY_BYTES:
         raise LimitError(f"the zip directory has {nbytes:,} bytes: {_MAX_DIRECTORY_BYTES:,} are allowed")
-    if start + nbytes > file.nbytes or count * _CENTRAL.size > nbytes:
+    if start + nbytes > place.nbytes or count * _CENTRAL.size > nbytes:
         raise CorruptError(f"the zip directory ({count} records, {nbytes} bytes at {start}) does not fit into the file")
-    records = _located(file, _central_records(file.read(start, nbytes), count), start)
+    records = _located(place, _central_records(place.read(start, nbytes), count), start)
     roots = {name.partition("/")[0] for name in records}
     if len(roots) != 1 or any("/" not in name for name in records):
         raise CorruptError("the zip archive does not have one root folder, which every checkpoint of torch has")
     root = roots.pop()
-    return Archive(file, root, {name[len(root) + 1 :]: record for name, record in records.items() if not name.endswith("/")})
+    return Archive(place, root, {name[len(root) + 1 :]: record for name, record in records.items() if not name.endswith("/")})
 
 
-def _find_directory(file: InputFile) -> tuple[int, int, int]:
+def _find_directory(place: FileRange) -> tuple[int, int, int]:
     """Offset and size (bytes) of the central directory, and its number of records."""
-    tail_nbytes = min(file.nbytes, _END64.size + _LOCATOR64.size + _END.size)
-    tail = file.read(file.nbytes - tail_nbytes, tail_nbytes)
+    tail_nbytes = min(place.nbytes, _END64.size + _LOCATOR64.size + _END.size)
+    tail = place.read(place.nbytes - tail_nbytes, tail_nbytes)
     if len(tail) < _END.size or tail[-_END.size :][:4] != b"PK\5\6":
         raise CorruptError("the zip archive has no directory at its end: it is cut, or something was appended")
     _, disk, first_disk, here, count, nbytes, start, comment = _END.unpack(tail[-_END.size :])
-    end = file.nbytes - _END.size
+    end = place.nbytes - _END.size
     rest = tail[: -_END.size]
     if rest[-_LOCATOR64.size :][:4] == b"PK\6\7":
         short = (disk, first_disk, here, count, nbytes, start)
@@ -228,18 +228,18 @@ def _widened(extra: bytes, *fields: int) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _located(file: InputFile, entries: list[_Central], end: int) -> dict[str, Record]:
+def _located(place: FileRange, entries: list[_Central], end: int) -> dict[str, Record]:
     """Each entry with its local header checked and its bytes found; none overlaps another or the directory."""
     records, free = {}, 0
     for entry in sorted(entries, key=lambda entry: entry.header):
         if entry.header < free:
             raise CorruptError(f"record {entry.name!r} of the zip archive overlaps another")
-        offset = _check_local(file, entry, end)
+        offset = _check_local(place, entry, end)
         free = offset + entry.packed
         if free > end:
             raise CorruptError(f"record {entry.name!r} of the zip archive runs into the directory")
         if entry.flags & _DESCRIPTOR_FLAG:
-            free += _check_descriptor(entry, file.read(free, min(_DESCRIPTORS[1].size, end - free)))
+            free += _check_descriptor(entry, place.read(free, min(_DESCRIPTORS[1].size, end - free)))
         records[entry.name] = Record(entry.name, offset, entry.packed, entry.nbytes, entry.crc, entry.method)
     return {entry.name: records[entry.name] for entry in entries}
 
@@ -256,12 +256,12 @@ def _check_descriptor(entry: _Central, data: bytes) -> int:
     raise CorruptError(f"the zip directory and what follows record {entry.name!r} differ in size or checksum")
 
 
-def _check_local(file: InputFile, entry: _Central, end: int) -> int:
+def _check_local(place: FileRange, entry: _Central, end: int) -> int:
     """The offset of the entry's bytes, once its local header agrees with the directory."""
     start = entry.header + _LOCAL.size
     if start + len(entry.raw_name) > end:
         raise CorruptError(f"record {entry.name!r} of the zip archive starts past the end")
-    header = file.read(entry.header, _LOCAL.size + len(entry.raw_name))
+    header = place.read(entry.header, _LOCAL.size + len(entry.raw_name))
     signature, _, flags, method, _, _, crc, packed, nbytes, name_nbytes, extra_nbytes = _LOCAL.unpack_from(header)
     if signature != b"PK\3\4" or header[_LOCAL.size :] != entry.raw_name or name_nbytes != len(entry.raw_name):
         raise CorruptError(f"the zip directory and the header of record {entry.name!r} differ in name or place")
@@ -270,7 +270,7 @@ def _check_local(file: InputFile, entry: _Central, end: int) -> int:
     offset = start + int(name_nbytes) + int(extra_nbytes)
     if offset > end:
         raise CorruptError(f"record {entry.name!r} of the zip archive runs into the directory")
-    extra = file.read(start + name_nbytes, extra_nbytes) if _SENTINEL in (packed, nbytes) else b""
+    extra = place.read(start + name_nbytes, extra_nbytes) if _SENTINEL in (packed, nbytes) else b""
     nbytes, packed, _ = _widened(extra, nbytes, packed, 0)
     is_described_later = bool(flags & _DESCRIPTOR_FLAG) and not (crc or packed or nbytes)
     if not is_described_later and (crc, packed, nbytes) != (entry.crc, entry.packed, entry.nbytes):

@@ -95,7 +95,7 @@ class MadeZip:
 
 
 def archive_of(path: Path) -> Archive:
-    return read_archive(InputFile(str(path)))
+    return read_archive(InputFile(str(path)).whole)
 
 
 GOOD = Made(b"a/data.pkl")

@@ -64,7 +64,7 @@ def letters(path):
     try:
         with open_checkpoint(path) as reader:
             spans = [reader.span(key) for key in HEADER.entries]
-            return {letter for span in spans for letter in span.file.read(span.offset, span.nbytes)}
+            return {letter for span in spans for letter in span.read(0, span.nbytes)}
     except DiskError:
         return None
 
