@@ -17,7 +17,7 @@ from ckpt_surgeon.formats.pickle_words import class_of
 from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, dtype_named, is_storage, require_storage, storage_id
 from ckpt_surgeon.spec import Opaque, TensorSpec
 
-__all__ = ["Entry", "StoredTensor", "TensorNode", "tensor_of"]
+__all__ = ["Entry", "StoredTensor", "TensorNode", "sizes_of", "tensor_of"]
 
 # torch itself stops at 64 dims.
 _MAX_DIMS: Final = 64
@@ -121,7 +121,7 @@ def _typed(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Entry
     dtype = storage.dtype if dtype_at is None else dtype_named(arguments[dtype_at])
     if dtype is None:
         return Opaque(f"tensor of the unknown dtype {class_name(arguments[dtype_at] if dtype_at else arguments[0].pid[1])}")
-    shape, strides = _sizes(arguments[2], "size"), _sizes(arguments[3], "stride")
+    shape, strides = sizes_of(arguments[2], "size"), sizes_of(arguments[3], "stride")
     metadata = arguments[metadata_at] if metadata_at is not None and len(arguments) > metadata_at else None
     flags = _flags(metadata)
     if flags is None:
@@ -149,7 +149,8 @@ def _part(key: str, nbytes: int, view: tuple[str, int, int] | None, itemsize: in
     return offset * itemsize, numel * itemsize
 
 
-def _sizes(node: Node, what: str) -> tuple[int, ...]:
+def sizes_of(node: Node, what: str) -> tuple[int, ...]:
+    """A torch.Size, tuple or list of up to 64 sizes; CorruptError, which names `what` it is of a tensor, for anything else."""
     if type(node) is Call and class_of(node) == "torch.Size" and len(node.arguments) == 1:
         node = node.arguments[0]
     if not isinstance(node, tuple | list):
@@ -224,7 +225,7 @@ def class_name(node: Node) -> str:
 
 def _spec_words(dtype: Node, size: Node) -> str:
     found = dtype_named(dtype)
-    return str(TensorSpec(_sizes(size, "size"), found)) if found else f"{class_name(dtype)}{list(_sizes(size, 'size'))}"
+    return str(TensorSpec(sizes_of(size, "size"), found)) if found else f"{class_name(dtype)}{list(sizes_of(size, 'size'))}"
 
 
 def _meta(node: Call, _storages: Mapping[str, int], _levels: int) -> Entry:
@@ -244,14 +245,14 @@ def _sparse(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> Entry
     sizes = [part for part in data if type(part) is tuple or class_of(part) == "torch.Size"]
     if len(values) < 2 or len(sizes) != 1:
         raise CorruptError("a sparse tensor without indices, values and size")
-    return Opaque(f"{name} tensor {TensorSpec(_sizes(sizes[0], 'size'), values[-1].stored.spec.dtype)}")
+    return Opaque(f"{name} tensor {TensorSpec(sizes_of(sizes[0], 'size'), values[-1].stored.spec.dtype)}")
 
 
 def _quantized(node: Call, _storages: Mapping[str, int], _levels: int) -> Entry:
     if len(node.arguments) < 3 or not is_storage(node.arguments[0]):
         raise CorruptError("a quantized tensor in a form which torch does not write")
     return Opaque(
-        f"quantized tensor {node.arguments[0].pid[1].name.removesuffix('Storage').lower()}{list(_sizes(node.arguments[2], 'size'))}"
+        f"quantized tensor {node.arguments[0].pid[1].name.removesuffix('Storage').lower()}{list(sizes_of(node.arguments[2], 'size'))}"
     )
 
 

@@ -246,7 +246,7 @@ def test_a_damaged_storage_is_told_when_it_is_read(tmp_path: Path, key: str) -> 
 
 
 def test_a_pickle_over_the_limit_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckpt_surgeon.formats.torch_reader.MAX_PICKLE_BYTES", 10)
+    monkeypatch.setattr("ckpt_surgeon.formats.torch_archive.MAX_PICKLE_BYTES", 10)
     with pytest.raises(LimitError, match="10 are allowed"):
         opened(saved(tmp_path, {"a": torch.ones(3)}))
 
