@@ -13,7 +13,7 @@ from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.strict_json import parse_json
 
-__all__ = ["MAX_INDEX_BYTES", "Index", "index_bytes", "read_index", "shard_path"]
+__all__ = ["MAX_INDEX_BYTES", "Index", "index_bytes", "is_plain_name", "read_index", "shard_path"]
 
 # An index names each key once; a safetensors header, which says more of each, may have 100 MB.
 MAX_INDEX_BYTES = 100_000_000
@@ -82,12 +82,12 @@ def _index(value: Any) -> Index:
     if not isinstance(weight_map, dict) or not isinstance(metadata, dict):
         raise CorruptError("the index's weight_map and metadata are no tables")
     for key, name in weight_map.items():
-        if not _is_plain_name(name):
+        if not is_plain_name(name):
             raise CorruptError(f"{key!r} is said to lie in {name!r}, which is no plain file name", hint="shards lie beside their index")
     texts = {key: item if isinstance(item, str) else json.dumps(item) for key, item in metadata.items() if key not in _COMPUTED}
     return Index(weight_map, texts)
 
 
-def _is_plain_name(name: Any) -> bool:
-    """Whether this is the name of a file in the index's own folder."""
+def is_plain_name(name: Any) -> bool:
+    """Whether this is the name of a file in the folder in which one looks, and nowhere else."""
     return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}

@@ -14,8 +14,9 @@ from ckpt_surgeon.formats.registry import open_file, sniff
 __all__ = ["open_checkpoint"]
 
 _INDEX_SUFFIX = ".index.json"
+_DISTRIBUTED_SUFFIX = ".distcp"
 # The names which the field's tools look for first, in this order.
-_PREFERRED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors", "pytorch_model.bin")
+_PREFERRED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors", "pytorch_model.bin", ".metadata")
 # A folder with more files is no checkpoint's, and each would have to be opened.
 _MAX_FILES = 10_000
 _LISTED = 8
@@ -30,6 +31,8 @@ def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = F
     if not unfinished and TEMPORARY_SUFFIX in os.path.abspath(path):
         _refuse_unfinished(path)
     mode = _mode(path)
+    if path.endswith(_DISTRIBUTED_SUFFIX) and not stat.S_ISDIR(mode):
+        raise CorruptError("this is a part of a distributed checkpoint", where=path, hint="give its folder")
     return open_file(_checkpoint_in(path) if stat.S_ISDIR(mode) else path, table)
 
 
@@ -67,11 +70,11 @@ def _checkpoint_in(folder: str) -> str:
         names = [name for name in disk.system.listdir(folder) if not name.endswith(TEMPORARY_SUFFIX)]
     except OSError as error:
         raise disk.disk_error(error, folder) from error
-    if ".metadata" in names and any(name.endswith(".distcp") for name in names):
-        hint = "convert it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
-        raise CorruptError("this is the folder of a distributed checkpoint, which cannot be read yet", where=folder, hint=hint)
     preferred = [name for name in _PREFERRED if name in names]
     found = preferred[:1] or [name for name in names if name.endswith(_INDEX_SUFFIX)] or _checkpoints(folder, names)
+    if not found and any(name.endswith(_DISTRIBUTED_SUFFIX) for name in names):
+        hint = "it was not saved to its end, or copied without its hidden file"
+        raise CorruptError("the folder of a distributed checkpoint without its .metadata", where=folder, hint=hint)
     if not found:
         raise CorruptError("no file in this folder is a checkpoint", where=folder)
     if len(found) > 1:

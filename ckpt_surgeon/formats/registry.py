@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, SurgeryError
 from ckpt_surgeon.formats.protocol import Keep, Reader, Writer
-from ckpt_surgeon.formats.sniffing import HEAD_BYTES, is_index, is_safetensors, is_torch_legacy, is_torch_zip, refuse
+from ckpt_surgeon.formats.sniffing import HEAD_BYTES, is_distributed, is_index, is_safetensors, is_torch_legacy, is_torch_zip, refuse
 from ckpt_surgeon.spec import Header
 
 __all__ = ["DEFAULT_SHARD_SIZE", "FORMATS", "Format", "open_file", "sniff"]
@@ -57,6 +57,12 @@ def _read_sharded(file: InputFile, table: str | None) -> Reader:
     return ShardedReader(file, _open_shard)
 
 
+def _read_distributed(file: InputFile, table: str | None) -> Reader:
+    from ckpt_surgeon.formats.distributed_reader import DistributedReader
+
+    return DistributedReader(file, table)
+
+
 def _write_safetensors(path: str, header: Header, _keep: Keep, _max_shard_size: int | None) -> Writer:
     from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter
 
@@ -93,6 +99,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "safetensors": Format(is_safetensors, _read_safetensors, _write_safetensors),
         "torch": Format(is_torch_zip, _read_torch, _write_torch),
         "torch-legacy": Format(is_torch_legacy, _read_torch_legacy),
+        "distributed": Format(is_distributed, _read_distributed),
         "sharded": Format(is_index, _read_sharded, _write_sharded),
     }
 )

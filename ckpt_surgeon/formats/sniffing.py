@@ -10,13 +10,15 @@ from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.safetensors_table import LENGTH_BYTES, MAX_HEADER_BYTES
 
-__all__ = ["HEAD_BYTES", "is_index", "is_safetensors", "is_torch_legacy", "is_torch_zip", "refuse"]
+__all__ = ["HEAD_BYTES", "is_distributed", "is_index", "is_safetensors", "is_torch_legacy", "is_torch_zip", "refuse"]
 
 # A tar archive is known by the bytes at 257; everything else by its first few.
 HEAD_BYTES = 512
 # The number with which torch.save began before its zip format, pickled as LONG1 of 10 bytes, with any protocol.
 _MAGIC_NUMBER = b"\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _PICKLE_HEADER = re.compile(rb"\x80[\x02-\x05](\x95.{8})?", re.DOTALL)
+# The class of which a distributed checkpoint's `.metadata` is an object; protocols 0 to 3 part module and name by a newline.
+_DISTRIBUTED = re.compile(rb"torch\.distributed\.[\w.]*checkpoint\.metadata(\n|\x94?.{1,5})Metadata\b", re.DOTALL)
 _LOCAL_HEADER, _NAME_AT = b"PK\x03\x04", 30
 
 _DOWNLOAD = "download it again"
@@ -44,6 +46,11 @@ def is_torch_legacy(head: bytes) -> bool:
     return match is not None and head.startswith(_MAGIC_NUMBER, match.end())
 
 
+def is_distributed(head: bytes) -> bool:
+    """Whether it is the `.metadata` of a distributed checkpoint."""
+    return _PICKLE_HEADER.match(head) is not None and _DISTRIBUTED.search(head) is not None
+
+
 def is_index(head: bytes) -> bool:
     """Whether it is JSON, which among checkpoints is an index of shards."""
     return head.lstrip(b" \t\r\n").startswith(b"{")
@@ -60,7 +67,7 @@ def refuse(file: InputFile, head: bytes) -> NoReturn:
         raise CorruptError("the file begins with nothing but zeros", where=file.path, hint=f"the disk or the copy failed; {_DOWNLOAD}")
     if file.nbytes <= LENGTH_BYTES:
         raise CorruptError(f"the file has only {file.nbytes} bytes: it is cut, or no checkpoint", where=file.path, hint=_DOWNLOAD)
-    hint = "safetensors, torch.save files (.pt .pth .bin .ckpt) and index.json files are read"
+    hint = "safetensors, torch.save files (.pt .pth .bin .ckpt), index.json files and distributed checkpoints are read"
     raise CorruptError(f"the file is of no known format; it begins with {head[:8].hex(' ')}", where=file.path, hint=hint)
 
 

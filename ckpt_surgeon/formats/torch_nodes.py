@@ -53,11 +53,11 @@ def new_tensor(spec: TensorSpec, storage: Persistent) -> Call:
     return Call(_REBUILD_UNTYPED, (*common, _DTYPES[spec.dtype.name]))
 
 
-def new_storage(spec: TensorSpec) -> Persistent:
-    """The storage of one contiguous tensor, still without its number."""
+def new_storage(spec: TensorSpec, key: str = _UNNUMBERED) -> Persistent:
+    """The storage of one contiguous tensor, by default still without its number."""
     owner = storage_class(spec.dtype)
     numel = spec.nbytes if owner is None else spec.numel
-    return Persistent((_STORAGE, owner or _UNTYPED, _UNNUMBERED, _LOCATION, numel))
+    return Persistent((_STORAGE, owner or _UNTYPED, key, _LOCATION, numel))
 
 
 def new_parameter(parameter: Call, tensor: Call) -> Call:
