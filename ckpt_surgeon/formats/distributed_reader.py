@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Final
 
 from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, LimitError, SurgeryError, UnsafeError
@@ -25,9 +24,7 @@ from ckpt_surgeon.formats.torch_nodes import new_storage, new_tensor
 from ckpt_surgeon.formats.torch_tensors import TensorNode, tensor_of
 from ckpt_surgeon.spec import DType, TensorSpec
 
-__all__ = ["METADATA_NAME", "DistributedReader"]
-
-METADATA_NAME: Final = ".metadata"
+__all__ = ["DistributedReader"]
 
 
 class DistributedReader(TorchCheckpoint):

@@ -23,7 +23,7 @@ class Storage(Protocol):
     @property
     def nbytes(self) -> int: ...
     def span(self) -> FileRange | None: ...
-    def read(self, offset: int, nbytes: int) -> bytes: ...
+    def read(self, offset: int, nbytes: int) -> bytearray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class Patchwork:
         only = self.patches[0] if len(self.patches) == 1 else None
         return None if only is None else span_of(only.stored, only.storages)
 
-    def read(self, offset: int, nbytes: int) -> bytes:
+    def read(self, offset: int, nbytes: int) -> bytearray:
         """A part of the bytes, once all are laid together."""
         whole = bytearray(self.nbytes)
         for patch in self.patches:
             _lay(whole, self.spec, patch)
-        return bytes(memoryview(whole)[offset : offset + nbytes])
+        return whole if nbytes == self.nbytes else whole[offset : offset + nbytes]
 
 
 def _lay(whole: bytearray, spec: TensorSpec, patch: Patch) -> None:
@@ -99,7 +99,7 @@ class ValueStorage:
         """Where it lies, found undamaged; None when it is compressed."""
         return self.storages.span(self.key)
 
-    def read(self, offset: int, nbytes: int) -> bytes:
+    def read(self, offset: int, nbytes: int) -> bytearray:
         """A part of it."""
         return self.storages.read(self.key, offset, nbytes)
 
@@ -117,6 +117,6 @@ class DistributedStorages:
         """Where a whole storage lies, if it lies in one place as it is; else None."""
         return self._storages[key].span()
 
-    def read(self, key: str, offset: int, nbytes: int) -> bytes:
+    def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of a storage."""
         return self._storages[key].read(offset, nbytes)

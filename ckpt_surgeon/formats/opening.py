@@ -14,9 +14,9 @@ from ckpt_surgeon.formats.registry import open_file, sniff
 __all__ = ["open_checkpoint"]
 
 _INDEX_SUFFIX = ".index.json"
-_DISTRIBUTED_SUFFIX = ".distcp"
+_DISTRIBUTED_SUFFIX, _DISTRIBUTED_METADATA = ".distcp", ".metadata"
 # The names which the field's tools look for first, in this order.
-_PREFERRED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors", "pytorch_model.bin", ".metadata")
+_PREFERRED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors", "pytorch_model.bin")
 # A folder with more files is no checkpoint's, and each would have to be opened.
 _MAX_FILES = 10_000
 _LISTED = 8
@@ -70,17 +70,24 @@ def _checkpoint_in(folder: str) -> str:
         names = [name for name in disk.system.listdir(folder) if not name.endswith(TEMPORARY_SUFFIX)]
     except OSError as error:
         raise disk.disk_error(error, folder) from error
+    if any(name.endswith(_DISTRIBUTED_SUFFIX) for name in names):
+        return _metadata_in(folder, names)
     preferred = [name for name in _PREFERRED if name in names]
     found = preferred[:1] or [name for name in names if name.endswith(_INDEX_SUFFIX)] or _checkpoints(folder, names)
-    if not found and any(name.endswith(_DISTRIBUTED_SUFFIX) for name in names):
-        hint = "it was not saved to its end, or copied without its hidden file"
-        raise CorruptError("the folder of a distributed checkpoint without its .metadata", where=folder, hint=hint)
     if not found:
         raise CorruptError("no file in this folder is a checkpoint", where=folder)
     if len(found) > 1:
         listed = ", ".join(found[:_LISTED]) + (" ..." if len(found) > _LISTED else "")
         raise CorruptError(f"the folder holds {len(found)} checkpoints and no index: {listed}", where=folder, hint="give one of them")
     return os.path.join(folder, found[0])
+
+
+def _metadata_in(folder: str, names: list[str]) -> str:
+    """The metadata of a distributed checkpoint."""
+    if _DISTRIBUTED_METADATA not in names:
+        hint = "it was not saved to its end, or copied without its hidden file"
+        raise CorruptError("the folder of a distributed checkpoint without its .metadata", where=folder, hint=hint)
+    return os.path.join(folder, _DISTRIBUTED_METADATA)
 
 
 def _checkpoints(folder: str, names: list[str]) -> list[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from doors import invoke
+from hostile_distributed import folder as folder_of
+from hostile_distributed import single
 from hostile_files import TABLE, older, safetensors, zipped
 
 
@@ -20,7 +22,8 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
     (folder / "x.safetensors").write_bytes(safetensors({}))
     (folder / "bad.safetensors").write_bytes(safetensors(b"{"))
     (folder / "old.pt").write_bytes(older())
-    for path in ("x.pt", "bad.pt", "old.pt", "x.index.json", "x.safetensors", "bad.safetensors"):
+    folder_of(folder / "distributed", single())
+    for path in ("distributed", "x.pt", "bad.pt", "old.pt", "x.index.json", "x.safetensors", "bad.safetensors"):
         invoke("inspect", str(folder / path))
         invoke("inspect", str(folder / path), "--format", "json")
         invoke("remap", str(folder / path), "-o", str(folder / "out.pt"))
