@@ -6,14 +6,23 @@ from collections.abc import Callable
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError
-from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
+from ckpt_surgeon.formats.pickle_nodes import ABSENT, Node, Persistent
 
 __all__ = ["Action", "CutError", "Machine"]
 
 # The longest text line (protocol 0 number, string, module or class name); longer strings have sized opcodes.
 _MAX_LINE_BYTES: Final = 1024 * 1024
-# Each takes some 100 bytes of memory for 1 byte of the file; a tensor takes seven.
-_MAX_CONTAINERS: Final = 2_000_000
+# Memory beyond the bytes of the pickle itself. A tensor takes some 900 bytes for 60 to 110 of the file: there is room for 200,000 ...
+_MAX_MEMORY: Final = 176 * 1024 * 1024
+# ... and a small file which asks for much more than that rate is told before it took much time.
+_FREE_MEMORY: Final = 24 * 1024 * 1024
+_MEMORY_PER_BYTE: Final = 20
+# A place on the stack, in a container or in the memo.
+_PLACE_BYTES: Final = 8
+# An object of CPython with a few fields and its place.
+_CONTAINER_BYTES: Final = 80
+# Pickles number what they remember from 0 or 1 on, without gaps; one made by hand may leave some out.
+_MAX_MEMO_GAP: Final = 65_536
 
 
 class CutError(CorruptError):
@@ -27,23 +36,58 @@ class CutError(CorruptError):
 class Machine:
     """The state between two opcodes."""
 
-    __slots__ = ("containers", "data", "marks", "memo", "persistents", "position", "stack")
+    __slots__ = ("data", "marks", "memo", "persistents", "position", "spent", "stack")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.data = data
         self.position = position
-        self.containers = 0
+        self.spent = 0
         self.stack: list[Node] = []
         self.marks: list[list[Node]] = []
-        self.memo: dict[int, Node] = {}
+        self.memo: list[Node] = []
         self.persistents: list[Persistent] = []
 
-    def push_container(self, node: Node) -> None:
-        """Push a node which holds others, and count it."""
-        self.containers += 1
-        if self.containers > _MAX_CONTAINERS:
-            raise LimitError(f"the pickle makes more than {_MAX_CONTAINERS:,} containers")
+    def spend_on_oddity(self) -> None:
+        """Account for what no pickler writes, or hardly ever, as if it made an object: very many are an attack on time."""
+        self.spend(_CONTAINER_BYTES)
+
+    def spend(self, nbytes: int) -> None:
+        """Account for `nbytes` bytes of memory; LimitError when that is more than the bytes read so far allow."""
+        self.spent += nbytes
+        if self.spent > _FREE_MEMORY and self.spent > min(_MAX_MEMORY, _FREE_MEMORY + _MEMORY_PER_BYTE * self.position):
+            raise LimitError(f"the first {self.position:,} bytes of the pickle ask for {self.spent:,} bytes of memory")
+
+    def push_new(self, node: Node, nbytes: int) -> None:
+        """Push a new object, which takes `nbytes` bytes more than the file itself holds of it."""
+        self.spend(nbytes + _PLACE_BYTES)
         self.stack.append(node)
+
+    def push_container(self, node: Node, items: int = 0) -> None:
+        """Push a node which holds others, `items` of them."""
+        self.spend(_CONTAINER_BYTES + _PLACE_BYTES * items)
+        self.stack.append(node)
+
+    def remember(self, index: int) -> None:
+        """Put the top of the stack into the memo."""
+        top, memo = self.stack[-1], self.memo
+        gap = index - len(memo)
+        if index < 0 or gap > _MAX_MEMO_GAP:
+            raise CorruptError(f"the pickle remembers a value under {index}, where {len(memo)} is next")
+        if gap < 0 or (memo and memo[-1] is top):
+            self.spend_on_oddity()
+        if gap < 0:
+            memo[index] = top
+            return
+        self.spend(_PLACE_BYTES * (gap + 1))
+        memo += [ABSENT] * gap
+        memo.append(top)
+
+    def recall(self, index: int) -> None:
+        """Push a value of the memo."""
+        value = self.memo[index] if 0 <= index < len(self.memo) else ABSENT
+        if value is ABSENT:
+            raise CorruptError(f"the pickle takes value {index} of its memo, which holds none")
+        self.stack.append(value)
 
     def take(self, nbytes: int) -> bytes:
         """The next `nbytes` bytes."""
@@ -53,6 +97,13 @@ class Machine:
         part = self.data[self.position : end]
         self.position = end
         return part
+
+    def byte(self) -> int:
+        """The next byte."""
+        if self.position >= len(self.data):
+            raise CutError("the pickle is cut: 1 byte wanted, 0 left", self.position + 1)
+        self.position += 1
+        return self.data[self.position - 1]
 
     def size(self, nbytes: int) -> int:
         """The next `nbytes` bytes as a little-endian unsigned number."""
@@ -75,6 +126,12 @@ class Machine:
             raise CorruptError("the pickle uses a MARK which it never set")
         items = self.stack
         self.stack = self.marks.pop()
+        return items
+
+    def pop_items(self) -> list[Node]:
+        """The same, for a container which has its place already."""
+        items = self.pop_mark()
+        self.spend(_PLACE_BYTES * len(items))
         return items
 
 

@@ -18,6 +18,8 @@ _MAX_MARKS: Final = 10_000
 _HIGHEST_PROTOCOL: Final = 5
 # The longest honest names of classes have some 200; each mention of one repeats it.
 _MAX_NAME_LENGTH: Final = 1000
+# The tuple of a key and its value, and its place.
+_PAIR_BYTES: Final = 64
 
 
 # Containers
@@ -37,25 +39,31 @@ def _tuple_of(count: int) -> Action:
             raise CorruptError("the pickle makes a tuple of more values than there are")
         node = tuple(stack[-count:])
         del stack[-count:]
-        machine.push_container(node)
+        machine.push_container(node, count)
 
     return push
 
 
-def _pairs(items: list[Node]) -> list[Pair]:
+def _marked_pairs(machine: Machine) -> list[Pair]:
+    items = machine.pop_mark()
     if len(items) % 2:
         raise CorruptError("the pickle sets a key without a value")
+    machine.spend(_PAIR_BYTES * (len(items) // 2))
     return list(zip(items[::2], items[1::2], strict=True))
 
 
-def _marked(make: Callable[[list[Node]], Node]) -> Callable[[Machine], None]:
+def _marked(make: Callable[[list[Node]], Node]) -> Action:
     """Push what `make` makes of the values above the last MARK."""
 
     def push(machine: Machine) -> None:
         items = machine.pop_mark()
-        machine.push_container(make(items))
+        machine.push_container(make(items), len(items))
 
     return push
+
+
+def _dict(machine: Machine) -> None:
+    machine.push_container(Dict(_marked_pairs(machine)))
 
 
 def _require_call(target: Node, verb: str) -> Call:
@@ -90,22 +98,23 @@ def _append_one(machine: Machine) -> None:
 
 
 def _append_many(machine: Machine) -> None:
-    items = machine.pop_mark()
+    items = machine.pop_items()
     _append(machine.stack[-1], items)
 
 
 def _set_one(machine: Machine) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
+    machine.spend(_PAIR_BYTES)
     _set_pairs(machine.stack[-1], [(key, value)])
 
 
 def _set_many(machine: Machine) -> None:
-    pairs = _pairs(machine.pop_mark())
+    pairs = _marked_pairs(machine)
     _set_pairs(machine.stack[-1], pairs)
 
 
 def _add_many(machine: Machine) -> None:
-    items = machine.pop_mark()
+    items = machine.pop_items()
     target = machine.stack[-1]
     if type(target) is not Set or target.frozen:
         raise CorruptError(f"the pickle adds to a {type(target).__name__}")
@@ -157,12 +166,12 @@ def _newobj_ex(machine: Machine) -> None:
 def _inst(machine: Machine) -> None:
     _global(machine)
     function = machine.stack.pop()
-    arguments = tuple(machine.pop_mark())
+    arguments = tuple(machine.pop_items())
     machine.push_container(Call(function, arguments, "inst"))
 
 
 def _obj(machine: Machine) -> None:
-    function, *arguments = machine.pop_mark() or [ABSENT]
+    function, *arguments = machine.pop_items() or [ABSENT]
     if function is ABSENT:
         raise CorruptError("the pickle makes an object of no class")
     machine.push_container(Call(function, tuple(arguments), "obj"))
@@ -198,6 +207,7 @@ def _mark(machine: Machine) -> None:
 
 
 def _pop(machine: Machine) -> None:
+    machine.spend_on_oddity()
     if not machine.stack:
         machine.pop_mark()
         return
@@ -206,42 +216,22 @@ def _pop(machine: Machine) -> None:
         raise UnsafeError("the pickle calls a function for what it does to an object")
 
 
+def _pop_mark(machine: Machine) -> None:
+    machine.spend_on_oddity()
+    machine.pop_mark()
+
+
 def _duplicate(machine: Machine) -> None:
+    machine.spend_on_oddity()
     machine.stack.append(machine.stack[-1])
 
 
-def _put(machine: Machine, index: int) -> None:
-    if index < 0:
-        raise CorruptError(f"the pickle remembers a value under {index}")
-    machine.memo[index] = machine.stack[-1]
-
-
-def _get(machine: Machine, index: int) -> None:
-    if index not in machine.memo:
-        raise CorruptError(f"the pickle takes value {index} of its memo, which holds none")
-    machine.stack.append(machine.memo[index])
-
-
-def _sized_memo(width: int, action: Callable[[Machine, int], None]) -> Action:
-    def run(machine: Machine) -> None:
-        action(machine, machine.size(width))
-
-    return run
-
-
-def _text_memo(action: Callable[[Machine, int], None]) -> Action:
-    def run(machine: Machine) -> None:
-        action(machine, int(machine.line()))
-
-    return run
-
-
 def _memoize(machine: Machine) -> None:
-    _put(machine, len(machine.memo))
+    machine.remember(len(machine.memo))
 
 
 def _protocol(machine: Machine) -> None:
-    protocol = machine.size(1)
+    protocol = machine.byte()
     if protocol > _HIGHEST_PROTOCOL:
         raise CorruptError(f"pickle protocol {protocol}: 0 to {_HIGHEST_PROTOCOL} are known")
 
@@ -269,15 +259,15 @@ ACTIONS: Final[Mapping[int, Action]] = MappingProxyType(
         for code, action in {
             "(": _mark,
             "0": _pop,
-            "1": lambda machine: machine.pop_mark() and None,
+            "1": _pop_mark,
             "2": _duplicate,
-            "p": _text_memo(_put),
-            "q": _sized_memo(1, _put),
-            "r": _sized_memo(4, _put),
+            "p": lambda machine: machine.remember(int(machine.line())),
+            "q": lambda machine: machine.remember(machine.byte()),
+            "r": lambda machine: machine.remember(machine.size(4)),
             "\x94": _memoize,
-            "g": _text_memo(_get),
-            "h": _sized_memo(1, _get),
-            "j": _sized_memo(4, _get),
+            "g": lambda machine: machine.recall(int(machine.line())),
+            "h": lambda machine: machine.recall(machine.byte()),
+            "j": lambda machine: machine.recall(machine.size(4)),
             "N": scalars.constant(None),
             "\x88": scalars.constant(True),
             "\x89": scalars.constant(False),
@@ -285,19 +275,19 @@ ACTIONS: Final[Mapping[int, Action]] = MappingProxyType(
             "L": scalars.text_long,
             "F": scalars.text_float,
             "J": scalars.binint,
-            "K": scalars.unsigned(1),
-            "M": scalars.unsigned(2),
+            "K": lambda machine: machine.stack.append(machine.byte()),
+            "M": scalars.binint2,
             "\x8a": scalars.long(1),
             "\x8b": scalars.long(4),
             "G": scalars.binfloat,
             "S": scalars.text_string,
             "T": scalars.sized(4, scalars.old_text),
-            "U": scalars.sized(1, scalars.old_text),
+            "U": scalars.short(scalars.old_text),
             "V": scalars.text_unicode,
             "X": scalars.sized(4, scalars.text),
-            "\x8c": scalars.sized(1, scalars.text),
+            "\x8c": scalars.short(scalars.text),
             "\x8d": scalars.sized(8, scalars.text),
-            "C": scalars.sized(1, bytes),
+            "C": scalars.short(bytes),
             "B": scalars.sized(4, bytes),
             "\x8e": scalars.sized(8, bytes),
             "\x96": scalars.sized(8, bytearray),
@@ -310,7 +300,7 @@ ACTIONS: Final[Mapping[int, Action]] = MappingProxyType(
             "\x87": _tuple_of(3),
             "t": _marked(tuple),
             "l": _marked(list),
-            "d": _marked(lambda items: Dict(_pairs(items))),
+            "d": _dict,
             "\x91": _marked(lambda items: Set(items, frozen=True)),
             "a": _append_one,
             "e": _append_many,

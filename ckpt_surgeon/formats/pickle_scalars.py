@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
+import re
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError
@@ -14,9 +16,11 @@ from ckpt_surgeon.formats.pickle_nodes import Letter, Node
 __all__ = [
     "binfloat",
     "binint",
+    "binint2",
     "constant",
     "long",
     "old_text",
+    "short",
     "sized",
     "text",
     "text_float",
@@ -24,11 +28,12 @@ __all__ = [
     "text_long",
     "text_string",
     "text_unicode",
-    "unsigned",
 ]
 
 # An int in a checkpoint is a size, a count, or the state of a random generator (20,000 bits).
 _MAX_INT_BYTES: Final = 64 * 1024
+# An object of CPython for a number.
+_NUMBER_BYTES: Final = 32
 
 
 def text(raw: bytes) -> str:
@@ -45,7 +50,7 @@ def old_text(raw: bytes) -> str:
 
 
 def _with_identity(string: str) -> str:
-    return string if len(string) > 1 else Letter(string)
+    return Letter(string) if len(string) == 1 else string
 
 
 # Numbers and constants
@@ -60,19 +65,16 @@ def constant(value: Node) -> Action:
     return push
 
 
-def unsigned(width: int) -> Action:
-    """Push an unsigned number of `width` bytes (BININT1, BININT2)."""
+def binint2(machine: Machine) -> None:
+    """BININT2: an unsigned number of 2 bytes."""
 
-    def push(machine: Machine) -> None:
-        machine.stack.append(machine.size(width))
-
-    return push
+    machine.push_new(machine.size(2), _NUMBER_BYTES)
 
 
 def binint(machine: Machine) -> None:
     """BININT: a signed number of 4 bytes."""
 
-    machine.stack.append(int.from_bytes(machine.take(4), "little", signed=True))
+    machine.push_new(int.from_bytes(machine.take(4), "little", signed=True), _NUMBER_BYTES)
 
 
 def long(width: int) -> Action:
@@ -82,7 +84,7 @@ def long(width: int) -> Action:
         nbytes = machine.size(width)
         if nbytes > _MAX_INT_BYTES:
             raise LimitError(f"the pickle holds an int of {nbytes:,} bytes: {_MAX_INT_BYTES:,} are allowed")
-        machine.stack.append(int.from_bytes(machine.take(nbytes), "little", signed=True))
+        machine.push_new(int.from_bytes(machine.take(nbytes), "little", signed=True), _NUMBER_BYTES)
 
     return push
 
@@ -91,37 +93,52 @@ def text_int(machine: Machine) -> None:
     """INT: a decimal line; `00` and `01` are booleans."""
 
     line = machine.line()
-    machine.stack.append(line == b"01" if line in (b"00", b"01") else int(line))
+    machine.push_new(line == b"01" if line in (b"00", b"01") else int(line), _NUMBER_BYTES)
 
 
 def text_long(machine: Machine) -> None:
     """LONG: a decimal line which may end with L."""
 
-    machine.stack.append(int(machine.line().removesuffix(b"L")))
+    machine.push_new(int(machine.line().removesuffix(b"L")), _NUMBER_BYTES)
 
 
 def text_float(machine: Machine) -> None:
     """FLOAT: a decimal line."""
 
-    machine.stack.append(float(machine.line()))
+    machine.push_new(float(machine.line()), _NUMBER_BYTES)
 
 
 def binfloat(machine: Machine) -> None:
     """BINFLOAT: 8 bytes, big-endian."""
 
-    machine.stack.append(struct.unpack(">d", machine.take(8))[0])
+    machine.push_new(struct.unpack(">d", machine.take(8))[0], _NUMBER_BYTES)
 
 
 # Strings and bytes
 
 
-def sized(width: int, convert: Callable[[bytes], Node]) -> Callable[[Machine], None]:
+def sized(width: int, convert: Callable[[bytes], Node]) -> Action:
     """Push what `convert` makes of bytes whose number stands before them in `width` bytes."""
 
     def push(machine: Machine) -> None:
-        machine.stack.append(convert(machine.take(machine.size(width))))
+        raw = machine.take(machine.size(width))
+        _push_converted(machine, convert(raw), len(raw))
 
     return push
+
+
+def short(convert: Callable[[bytes], Node]) -> Action:
+    """The same, where one byte says how many."""
+
+    def push(machine: Machine) -> None:
+        raw = machine.take(machine.byte())
+        _push_converted(machine, convert(raw), len(raw))
+
+    return push
+
+
+def _push_converted(machine: Machine, node: Node, nbytes: int) -> None:
+    machine.push_new(node, max(sys.getsizeof(node) - nbytes, 0))
 
 
 def text_string(machine: Machine) -> None:
@@ -130,10 +147,42 @@ def text_string(machine: Machine) -> None:
     line = machine.line()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise CorruptError("a STRING of the pickle has no quotes")
-    machine.stack.append(old_text(codecs.escape_decode(line[1:-1])[0]))
+    _push_converted(machine, old_text(_ESCAPE.sub(_unescaped, line[1:-1])), len(line))
+
+
+# CPython's own decoder warns of what it does not know.
+_ESCAPE: Final = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.?)", re.DOTALL)
+_ESCAPED: Final[Mapping[bytes, bytes]] = MappingProxyType(
+    {
+        b"\\": b"\\",
+        b"'": b"'",
+        b'"': b'"',
+        b"a": b"\a",
+        b"b": b"\b",
+        b"f": b"\f",
+        b"n": b"\n",
+        b"r": b"\r",
+        b"t": b"\t",
+        b"v": b"\v",
+        b"\n": b"",
+    }
+)
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    """What an escape of a Python 2 literal stands for; an unknown one stands for itself."""
+    body = match[1]
+    if body[:1].isdigit() and body[0] < ord("8"):
+        return bytes([int(body, 8) & 0xFF])
+    if len(body) > 1:
+        return bytes([int(body[1:], 16)])
+    if body in (b"", b"x"):
+        raise CorruptError("a STRING of the pickle ends within an escape")
+    return _ESCAPED.get(body, match[0])
 
 
 def text_unicode(machine: Machine) -> None:
     """UNICODE: a line with escapes."""
 
-    machine.stack.append(_with_identity(machine.line().decode("raw-unicode-escape")))
+    line = machine.line()
+    _push_converted(machine, _with_identity(line.decode("raw-unicode-escape")), len(line))

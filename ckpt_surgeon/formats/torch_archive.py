@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,6 +18,9 @@ __all__ = ["ZipStorages", "unpack_archive"]
 _PICKLE: Final = "data.pkl"
 _STORAGES: Final = "data/"
 _ORDERS: Final = (b"little", b"big")
+# torch compresses nothing, but other tools pack its files again, the pickle to about a tenth.
+_FREE_UNPACKED_BYTES: Final = 32 * 1024 * 1024
+_MAX_UNPACKED: Final = 30
 
 
 def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorages]:
@@ -29,10 +33,7 @@ def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorage
         raise CorruptError("a TorchScript program, no checkpoint", hint="save the state_dict of the module instead")
     if _PICKLE not in archive.records:
         raise CorruptError("a zip archive without data.pkl: no checkpoint of torch")
-    nbytes = archive.records[_PICKLE].nbytes
-    if nbytes > MAX_PICKLE_BYTES:
-        raise LimitError(f"data.pkl has {nbytes:,} bytes: {MAX_PICKLE_BYTES:,} are allowed")
-    data = archive.read(_PICKLE)
+    data = _pickle(archive)
     persistents: list[Persistent] = []
     root, end = read_pickle(data, persistents=persistents)
     if end != len(data):
@@ -41,6 +42,15 @@ def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorage
     for node in persistents:
         require_storage(storage_id(node).key, storages.nbytes)
     return root, persistents, storages
+
+
+def _pickle(archive: Archive) -> bytes:
+    record = archive.records[_PICKLE]
+    unpacked = MAX_PICKLE_BYTES if record.is_stored else max(_FREE_UNPACKED_BYTES, _MAX_UNPACKED * record.packed)
+    allowed = min(MAX_PICKLE_BYTES, unpacked)
+    if record.nbytes > allowed:
+        raise LimitError(f"data.pkl of {record.packed:,} bytes becomes {record.nbytes:,}: {allowed:,} are allowed")
+    return archive.read(_PICKLE)
 
 
 def _byte_order(archive: Archive) -> bytes:
@@ -68,16 +78,22 @@ class ZipStorages:
     def span(self, key: str) -> FileRange | None:
         """The record in the file, whose checksum is checked the first time: who asks will copy. None when it is compressed."""
         span = self._archive.span(_STORAGES + key)
-        if span is None or key in self._intact:
-            return span
-        if not self._archive.is_intact(_STORAGES + key):
-            raise CorruptError(f"storage {key!r} is damaged: its checksum differs")
-        self._intact.add(key)
+        if span is not None and key not in self._intact:
+            self._judge(key, is_intact=self._archive.is_intact(_STORAGES + key))
         return span
 
-    def read(self, key: str, offset: int, nbytes: int) -> bytes:
+    def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of the record, whose checksum is checked the first time; unpacked whole when it is compressed."""
-        span = None if nbytes == self.nbytes[key] else self.span(key)
+        is_whole = nbytes == self.nbytes[key]  # then it is checked while it is read, once
+        span = self._archive.span(_STORAGES + key) if is_whole else self.span(key)
         if span is None:
-            return self._archive.read(_STORAGES + key)[offset : offset + nbytes]
-        return span.read(offset, nbytes)
+            return bytearray(memoryview(self._archive.read(_STORAGES + key))[offset : offset + nbytes])
+        buffer = span.file.read_buffer(span.part(offset, nbytes).offset, nbytes)
+        if is_whole and key not in self._intact:
+            self._judge(key, is_intact=zlib.crc32(buffer) == self._archive.records[_STORAGES + key].crc)
+        return buffer
+
+    def _judge(self, key: str, *, is_intact: bool) -> None:
+        if not is_intact:
+            raise CorruptError(f"storage {key!r} is damaged: its checksum differs")
+        self._intact.add(key)

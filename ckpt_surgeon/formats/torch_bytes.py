@@ -29,8 +29,8 @@ class Storages(Protocol):
         """The bytes of a whole storage in the file, found undamaged; None when they are compressed."""
         ...
 
-    def read(self, key: str, offset: int, nbytes: int) -> bytes:
-        """`nbytes` bytes from byte `offset` of a storage."""
+    def read(self, key: str, offset: int, nbytes: int) -> bytearray:
+        """`nbytes` bytes from byte `offset` of a storage, in a buffer of their own."""
         ...
 
 
@@ -42,7 +42,7 @@ def span_of(stored: StoredTensor, storages: Storages) -> FileRange | None:
 
 
 def load_tensor(stored: StoredTensor, storages: Storages) -> torch.Tensor:
-    """The tensor on the CPU, contiguous, in memory of its own.
+    """The tensor on the CPU, contiguous, in memory of its own: at no time in memory twice, unless its values are not the bytes in order.
 
     Raises LimitError for one which stride 0 blows up far beyond its storage.
     """
@@ -54,16 +54,21 @@ def load_tensor(stored: StoredTensor, storages: Storages) -> torch.Tensor:
         return torch.empty(spec.shape, dtype=dtype)
     if spec.nbytes > max(_FREE_EXPANSION_BYTES, _MAX_EXPANSION * stored.extent):
         raise LimitError(f"a tensor {spec} expanded from {stored.extent} bytes: up to {_MAX_EXPANSION} times that is read")
-    raw = bytearray(storages.read(stored.key, stored.start, stored.extent))
-    data = raw if storages.is_little else swapped(raw, _swapped_width(stored))
-    flat = torch.frombuffer(data, dtype=torch.uint8)
-    size = spec.dtype.itemsize
-    # Gathered as bytes: torch has no copying kernels for some of its dtypes.
-    gathered = flat.as_strided((*spec.shape, size), (*(stride * size for stride in stored.strides), 1)).contiguous()
-    tensor = gathered.view(-1).view(dtype).view(spec.shape)
+    tensor = _gathered(stored, storages).view(-1).view(dtype).view(spec.shape)
     if stored.is_conjugated:
         tensor = tensor.conj().resolve_conj()
     return torch.neg(tensor) if stored.is_negated else tensor
+
+
+def _gathered(stored: StoredTensor, storages: Storages) -> torch.Tensor:
+    """The elements in order, as bytes: torch has no copying kernels for some of its dtypes."""
+    import torch
+
+    raw = storages.read(stored.key, stored.start, stored.extent)
+    data = raw if storages.is_little else swapped(raw, _swapped_width(stored))
+    size = stored.spec.dtype.itemsize
+    strides = (*(stride * size for stride in stored.strides), 1)
+    return torch.frombuffer(data, dtype=torch.uint8).as_strided((*stored.spec.shape, size), strides).contiguous()
 
 
 def _swapped_width(stored: StoredTensor) -> int:

@@ -116,6 +116,7 @@ class _StreamStorages:
         """The whole storage."""
         return self._ranges[key]
 
-    def read(self, key: str, offset: int, nbytes: int) -> bytes:
+    def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of the storage."""
-        return self._ranges[key].read(offset, nbytes)
+        part = self._ranges[key].part(offset, nbytes)
+        return part.file.read_buffer(part.offset, nbytes)

@@ -314,7 +314,7 @@ def test_the_number_of_opcodes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_tower_of_tuples_is_read_and_thrown_away_without_a_crash() -> None:
-    node, _ = read_pickle(b"N" + b"\x85" * 300_000 + b".")
+    node, _ = read_pickle(b"N" + b"\x85" * 200_000 + b".")
     assert type(node) is tuple
     del node
 
