@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from hostile_distributed import (
     single,
     size,
 )
-from hostile_files import called, listed, mapping, name, number, sequence, text, whole, zipped
+from hostile_files import called, listed, mapping, name, number, sequence, tensor, text, whole, zipped
 
 import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import CorruptError, DiskError, LimitError, SurgeryError, UnsafeError
@@ -283,6 +284,20 @@ def test_torch_itself_would_have_called_it(tmp_path: Path) -> None:
     folder(tmp_path / "in", single(planner_data=touch(canary)))
     FileSystemReader(tmp_path / "in").read_metadata()
     assert canary.exists()
+
+
+BIG = zipped(tensor(), {"0": struct.pack(">6f", *range(1, 7))}, byteorder=b"big")
+
+
+def test_tensors_of_a_machine_of_the_other_byte_order_are_put_in_order(tmp_path: Path) -> None:
+    path = folder(tmp_path / "in", single(info=info(nbytes=len(BIG))), {FILE: BIG})
+    assert torch.equal(surgeon.remap(path, None)["a"], torch.arange(1.0, 7).view(2, 3))
+
+
+def test_its_other_values_are_refused_since_only_their_classes_could_do_that(tmp_path: Path) -> None:
+    places = [(index(), WHERE), (index("n", None), info(len(TENSOR), len(BIG)))]
+    path = folder(tmp_path / "in", metadata({"a": listing(), "n": VALUE}, places), {FILE: TENSOR + BIG})
+    assert_refused(path, UnsafeError, "big-endian")
 
 
 def test_a_damaged_chunk_is_noticed_before_its_bytes_are_handed_out(tmp_path: Path) -> None:
