@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,7 +22,9 @@ __all__ = [
     "disk_error",
     "is_same_file",
     "pieces",
+    "reported",
     "require_space",
+    "status",
     "sync_folder",
     "system",
 ]
@@ -42,37 +45,62 @@ def disk_error(error: OSError, path: str) -> DiskError:
     return DiskError(f"{error.strerror or error}", where=path)
 
 
+@contextmanager
+def reported(path: str) -> Iterator[None]:
+    """Turn what the system says inside into a DiskError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+# What the system answers about a name which leads nowhere; any other fault says nothing of what is there.
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+
+
+def status(path: str, *, follows: bool = True) -> os.stat_result | None:
+    """What is at `path`, links followed or not; None where nothing is. Unlike `os.path.exists`, a fault is an OSError."""
+    try:
+        return system.stat(path) if follows else system.lstat(path)
+    except OSError as error:
+        if error.errno in _NOWHERE:
+            return None
+        raise
+
+
 class InputFile:
     """A regular file opened for reading by offset; its size is taken once, at the start, in bytes."""
 
     def __init__(self, path: str) -> None:
         """Raises DiskError when `path` cannot be opened or is no regular file (a FIFO never blocks)."""
         self.path = path
-        try:
+        with reported(path):
             self.descriptor = system.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        except OSError as error:
-            raise disk_error(error, path) from error
-        status = os.fstat(self.descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            system.close(self.descriptor)
+            self._is_open = True
+            try:
+                found = system.fstat(self.descriptor)
+            except BaseException:
+                self.close()
+                raise
+        if not stat.S_ISREG(found.st_mode):
+            self.close()
             raise DiskError("not a regular file", where=path)
-        self.nbytes = status.st_size
-        self.identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        self._is_open = True
+        self.nbytes = found.st_size
+        self._version = _version(found)
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Exactly `nbytes` bytes at `offset`; a file which is shorter now than it was is a DiskError."""
+        """Exactly `nbytes` bytes at `offset`; a file which is not what it was when it was opened is a DiskError."""
         parts: list[bytes] = []
-        while nbytes > 0:
-            try:
+        with reported(self.path):
+            while nbytes > 0:
                 part = system.pread(self.descriptor, nbytes, offset)
-            except OSError as error:
-                raise disk_error(error, self.path) from error
-            if not part:
-                raise DiskError(f"the file ends at byte {offset}, {nbytes} bytes early: it changed while it was read", where=self.path)
-            parts.append(part)
-            offset += len(part)
-            nbytes -= len(part)
+                if not part:
+                    raise DiskError(f"the file ends at byte {offset}, {nbytes} bytes early: it changed while it was read", where=self.path)
+                parts.append(part)
+                offset += len(part)
+                nbytes -= len(part)
+            if parts and not self.is_unchanged():
+                raise DiskError("it changed while it was read", where=self.path, hint="run it again once nothing writes to it")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_buffer(self, offset: int, nbytes: int) -> bytearray:
@@ -90,21 +118,31 @@ class InputFile:
         return FileRange(self, 0, self.nbytes)
 
     def is_unchanged(self) -> bool:
-        """Whether size and modification time are still those of the opening."""
-        status = os.fstat(self.descriptor)
-        return self.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        """Whether size and modification time are still those of the opening. Raises OSError."""
+        return _version(system.fstat(self.descriptor)) == self._version
+
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it, and not to one which has replaced it. Raises DiskError."""
+        with reported(self.path):
+            found = status(self.path)
+            return found is not None and is_same_file(found, system.fstat(self.descriptor))
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file; a second call does nothing, and no fault matters: nothing was written."""
         if self._is_open:
             self._is_open = False
-            system.close(self.descriptor)
+            with suppress(OSError):
+                system.close(self.descriptor)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _version(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +172,24 @@ class OutputFile:
         """Raises DiskError when `path` cannot be made, or exists and is not to be resumed."""
         self.path = path
         flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND | os.O_NOFOLLOW if resume else os.O_EXCL)
-        try:
+        self.position = 0
+        with reported(path):
             self.descriptor = system.open(path, flags, mode)
-        except OSError as error:
-            raise disk_error(error, path) from error
-        self.position = os.fstat(self.descriptor).st_size if resume else 0
-        self._is_open = True
+            self._is_open = True
+            try:
+                self.position = system.fstat(self.descriptor).st_size if resume else 0
+            except BaseException:
+                self.close()
+                raise
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append all of `data`."""
         rest = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        try:
+        with reported(self.path):
             while rest:
                 written = system.write(self.descriptor, rest)
                 self.position += written
                 rest = rest[written:]
-        except OSError as error:
-            raise disk_error(error, self.path) from error
 
     def copy(self, source: FileRange) -> None:
         """Append the bytes of a range, a piece at a time."""
@@ -161,37 +200,29 @@ class OutputFile:
         """Reserve space, so that a full disk is known before the first byte; where the system can't, nothing happens."""
         if nbytes <= 0:
             return
-        try:
+        with reported(self.path):
             system.reserve(self.descriptor, nbytes)
-        except OSError as error:
-            raise disk_error(error, self.path) from error
 
     def restart(self) -> None:
         """Throw away what was written."""
-        try:
+        with reported(self.path):
             system.truncate(self.descriptor, 0)
             os.lseek(self.descriptor, 0, os.SEEK_SET)  # a file which is not resumed is written where its offset stands
-        except OSError as error:
-            raise disk_error(error, self.path) from error
         self.position = 0
 
     def sync(self) -> None:
         """Cut a reservation back to what was written and bring it to the disk; never retried after a fault."""
-        try:
+        with reported(self.path):
             system.truncate(self.descriptor, self.position)
             system.fsync(self.descriptor)
-        except OSError as error:
-            raise disk_error(error, self.path) from error
 
     def close(self) -> None:
         """Close the file; a second call does nothing. A fault which the system tells only now is a DiskError."""
         if not self._is_open:
             return
         self._is_open = False
-        try:
+        with reported(self.path):
             system.close(self.descriptor)
-        except OSError as error:
-            raise disk_error(error, self.path) from error
 
     def __enter__(self) -> Self:
         return self
@@ -224,12 +255,16 @@ class FileLock:
         self._is_held = True
 
     def release(self) -> None:
-        """Remove the lock file and give the lock back; a second call does nothing."""
+        """Remove the lock file and give the lock back; a second call does nothing, or what a signal kept the first from.
+
+        A lock file which stays, since the system refuses to remove it, is taken over by the next run.
+        """
         if not self._is_held:
             return
+        with suppress(OSError):
+            if is_same_file(system.fstat(self._descriptor), system.lstat(self.path)):  # else it is the next holder's
+                system.unlink(self.path)
         self._is_held = False
-        with suppress(OSError):  # a lock file which stays is taken over by the next run
-            system.unlink(self.path)
         with suppress(OSError):
             system.close(self._descriptor)
 
@@ -246,7 +281,7 @@ def _locked_descriptor(path: str, wait: bool) -> int:
         descriptor = system.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             system.lock(descriptor, wait)
-            if is_same_file(os.fstat(descriptor), system.lstat(path)):
+            if is_same_file(system.fstat(descriptor), system.lstat(path)):
                 return descriptor
         except FileNotFoundError:
             pass
@@ -263,21 +298,17 @@ def is_same_file(first: os.stat_result, second: os.stat_result) -> bool:
 
 def sync_folder(path: str) -> None:
     """Bring the names in a folder to the disk."""
-    try:
+    with reported(path):
         descriptor = system.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             system.fsync(descriptor)
         finally:
             system.close(descriptor)
-    except OSError as error:
-        raise disk_error(error, path) from error
 
 
 def require_space(folder: str, nbytes: int) -> None:
     """DiskError when the disk under `folder` has not `nbytes` bytes left."""
-    try:
+    with reported(folder):
         free = system.free_bytes(folder)
-    except OSError as error:
-        raise disk_error(error, folder) from error
     if free < nbytes:
         raise DiskError(f"{nbytes} bytes are needed, {free} are free", where=folder, hint="free some space, or choose another disk")

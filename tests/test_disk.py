@@ -49,6 +49,92 @@ def test_a_file_which_is_cut_while_it_is_open_is_an_error_and_no_crash(ten):
             file.read(0, 10)
 
 
+def test_a_file_which_is_written_over_while_it_is_open_is_an_error(ten):
+    with InputFile(ten) as file:
+        assert file.read(0, 2) == b"01"
+        with open(ten, "r+b") as other:
+            other.write(b"98")
+        os.utime(ten, ns=(0, 0))  # clocks may be too coarse to tell the two apart
+        with pytest.raises(DiskError, match="ten: it changed while it was read"):
+            file.read(2, 2)
+
+
+def test_a_file_whose_name_another_has_taken_is_read_on_and_is_known_to_be_out_of_place(ten, tmp_path):
+    (tmp_path / "other").write_bytes(b"9876543210")
+    with InputFile(ten) as file:
+        assert file.is_in_place()
+        os.rename(tmp_path / "other", ten)
+        assert not file.is_in_place()
+        assert file.read(0, 2) == b"01"
+        os.unlink(ten)
+        assert not file.is_in_place()
+
+
+@pytest.mark.parametrize("name", ["missing", "ten/x", "loop", "x" * 300])
+def test_a_name_which_leads_nowhere_has_no_status(ten, tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    assert disk.status(str(tmp_path / name)) is None
+    assert disk.status(ten).st_size == 10
+
+
+def failing(*_, **__):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_fault_is_not_taken_for_nothing_being_there(ten, monkeypatch, follows):
+    monkeypatch.setattr(disk.system, "stat", failing)
+    monkeypatch.setattr(disk.system, "lstat", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        disk.status(ten, follows=follows)
+
+
+def open_descriptors():
+    return set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+
+
+@pytest.mark.parametrize(
+    "open_file", [InputFile, lambda path: OutputFile(path, resume=True), FileLock], ids=["input", "resumed output", "lock"]
+)
+def test_a_file_which_cannot_be_looked_at_is_closed_again(ten, monkeypatch, open_file):
+    before = open_descriptors()
+    monkeypatch.setattr(disk.system, "fstat", failing)
+    with pytest.raises(DiskError, match="ten: Input/output error"):
+        open_file(ten)
+    assert open_descriptors() == before
+
+
+def test_closing_what_was_only_read_cannot_fail_and_closing_what_was_written_can(ten, tmp_path, monkeypatch):
+    source, output = InputFile(ten), OutputFile(str(tmp_path / "new"))
+    monkeypatch.setattr(disk.system, "close", failing)
+    source.close()
+    with pytest.raises(DiskError, match="new: Input/output error"):
+        output.close()
+    monkeypatch.undo()
+    for descriptor in (source.descriptor, output.descriptor):
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", ["unlink", "lstat", "fstat"])
+def test_a_lock_file_which_cannot_be_removed_is_taken_over(tmp_path, monkeypatch, name):
+    lock = FileLock(str(tmp_path / "lock"))
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.system, name, failing)
+        lock.release()
+    assert os.listdir(tmp_path) == ["lock"]
+    FileLock(str(tmp_path / "lock")).release()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_which_is_given_back_leaves_the_file_of_the_next_holder(tmp_path):
+    path = str(tmp_path / "lock")
+    first = FileLock(path)
+    os.unlink(path)
+    with FileLock(path):
+        first.release()
+        assert os.listdir(tmp_path) == ["lock"]
+
+
 def test_a_fifo_is_refused_without_waiting_for_its_writer(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DiskError, match="not a regular file"):
@@ -222,18 +308,12 @@ def test_where_the_system_lacks_a_call_the_plain_one_does(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("name", ["posix_fallocate", "ftruncate", "fsync"])
 def test_a_fault_of_the_disk_is_a_disk_error_with_the_path(tmp_path, monkeypatch, name):
-    def failing(*_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     monkeypatch.setattr(os, name, failing)
     with OutputFile(str(tmp_path / "x")) as output, pytest.raises(DiskError, match=r"x: Input/output error"):
         _ = output.reserve(10), output.sync()
 
 
 def test_a_fault_while_reading_is_a_disk_error_with_the_path(ten, monkeypatch):
-    def failing(*_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     with InputFile(ten) as file:
         monkeypatch.setattr(os, "pread", failing)
         with pytest.raises(DiskError, match=r"ten: Input/output error"):

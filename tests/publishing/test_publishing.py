@@ -177,9 +177,21 @@ def test_what_is_of_another_kind_is_never_replaced(tmp_path, publish, make, mess
     assert os.lstat(tmp_path / "out").st_ino == before.st_ino
 
 
-def test_a_device_is_refused():
-    with pytest.raises(DiskError, match="device"):
-        entered(publish_file, "/dev/null", force=True)
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full", "/dev/stdout"])
+def test_a_device_is_refused(device):
+    with pytest.raises(DiskError, match=r"device|symbolic link"):
+        entered(publish_file, device, force=True)
+
+
+@pytest.mark.parametrize("publish", [publish_file, publish_folder])
+def test_a_source_is_found_through_a_linked_folder(tmp_path, publish):
+    put_folder(tmp_path / "model", "precious")
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    out = tmp_path / "link" / SHARD if publish is publish_file else tmp_path / "link"
+    for source in (tmp_path / "model", tmp_path / "link", tmp_path / "link" / SHARD, tmp_path / "model" / INDEX):
+        with pytest.raises(DiskError, match="it is the source"):
+            entered(publish, out, force=True, sources=[str(source)])
+    assert content(tmp_path / "model") == "precious"
 
 
 @pytest.mark.parametrize("name", ["/", ".x.ckpt-surgeon-tmp"])
@@ -260,6 +272,49 @@ def test_links_in_what_is_removed_are_not_followed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["home", "out"]
 
 
+@pytest.mark.parametrize("taken", ["a link to a folder", "a link to nothing", "a file"])
+@BOTH
+def test_what_bears_the_name_of_the_temporary_folder_and_is_none_is_left_alone(tmp_path, taken, publish, make):
+    home, place = tmp_path / "home", tmp_path / ".out.ckpt-surgeon-tmp"
+    home.mkdir()
+    (home / "precious").touch()
+    if taken == "a file":
+        place.touch()
+    else:
+        place.symlink_to(home if taken == "a link to a folder" else tmp_path / "nowhere")
+    with pytest.raises(DiskError, match="is taken") as caught:
+        entered(publish, tmp_path / "out")
+    assert "remove it" in caught.value.hint
+    assert os.listdir(home) == ["precious"]
+    assert sorted(os.listdir(tmp_path)) == [".out.ckpt-surgeon-tmp", "home"]
+
+
+@BOTH
+def test_what_comes_up_at_the_destination_meanwhile_is_judged_again(tmp_path, publish, make):
+    out = tmp_path / "out"
+
+    def work():
+        with publish(str(out), force=True) as temporary:
+            make(temporary)
+            out.mkdir()
+            (out / "thesis.tex").write_text("precious")
+
+    with pytest.raises(DiskError, match=r"cannot replace a folder|holds more than shards"):
+        work()
+    assert (out / "thesis.tex").read_text() == "precious"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@BOTH
+def test_a_parent_is_taken_after_the_links_before_it_as_the_system_does(tmp_path, publish, make):
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far" / "inner")
+    with publish(f"{tmp_path}/near/../out{'/' if publish is publish_folder else ''}") as temporary:
+        make(temporary)
+    assert content(tmp_path / "far" / "out") == "new"
+    assert sorted(os.listdir(tmp_path)) == ["far", "near"]
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 @BOTH
 def test_a_new_output_has_the_permissions_of_the_umask(tmp_path, umask, publish, make):
@@ -280,6 +335,24 @@ def test_a_replaced_output_keeps_its_permissions(tmp_path, publish, make):
     with publish(str(tmp_path / "out"), force=True) as temporary:
         make(temporary)
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o740
+
+
+@pytest.mark.parametrize(("modes", "wanted"), [((0o600, 0o600), 0o600), ((0o664, 0o644), 0o644), ((0o640, 0o604), 0o600)])
+def test_new_shards_are_open_to_those_who_might_read_all_the_old_ones(tmp_path, modes, wanted):
+    put_folder(tmp_path / "out", "old")
+    for name, mode in zip((SHARD, INDEX), modes, strict=True):
+        (tmp_path / "out" / name).chmod(mode)
+    with publish_folder(str(tmp_path / "out"), force=True) as temporary:
+        put_folder(temporary)
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "out").iterdir()} == {wanted}
+
+
+def test_an_empty_folder_is_replaced_as_any_other(tmp_path):
+    (tmp_path / "out").mkdir(mode=0o750)
+    with publish_folder(str(tmp_path / "out"), force=True) as temporary:
+        put_folder(temporary)
+    assert content(tmp_path / "out") == "new"
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
 
 
 def test_nobody_else_can_look_into_an_unfinished_output(tmp_path):

@@ -14,7 +14,7 @@ from ckpt_surgeon.spec import Header, TensorSpec
 
 HEADER = Header({key: TensorSpec.of("uint8", 1000) for key in "abc"})
 # The calls which clean up; where they, or the lock, or the way back of a swap fail, something stays for the next run.
-CLEANING = {"unlink", "rmdir", "listdir", "lstat", "close"}
+CLEANING = {"unlink", "rmdir", "listdir", "lstat", "fstat", "close"}
 STAYS = (CLEANING - {"close"}) | {"lock"}
 
 

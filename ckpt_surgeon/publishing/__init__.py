@@ -1,0 +1,5 @@
+"""What stands at a destination is the old one or the complete new one, never a part."""
+
+from ckpt_surgeon.publishing.publish import publish_file, publish_folder
+
+__all__ = ["publish_file", "publish_folder"]
