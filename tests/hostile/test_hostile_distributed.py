@@ -28,7 +28,7 @@ from hostile_distributed import (
     single,
     size,
 )
-from hostile_files import called, listed, mapping, name, number, sequence, tensor, text, whole, zipped
+from hostile_files import FLOATS, Entry, archive, called, listed, mapping, name, number, sequence, tensor, text, whole, zipped
 
 import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import CorruptError, DiskError, LimitError, SurgeryError, UnsafeError
@@ -217,6 +217,13 @@ def test_what_no_checkpoint_needs_is_over_a_limit(tmp_path: Path, case: str) -> 
     assert_refused(folder(tmp_path / "in", LIMITS[case]), LimitError)
 
 
+def test_the_chunks_of_one_tensor_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder(tmp_path / "in", single(entry=listing(chunk(), chunk((2, 0), (0, 3)))))
+    assert_described(path)
+    monkeypatch.setattr("ckpt_surgeon.formats.distributed_metadata._MAX_CHUNKS", 1)
+    assert_refused(path, LimitError, "2 chunks: 1 are allowed")
+
+
 UNSAFE = {
     "bytes under a transform": single(info=info(nbytes=len(TENSOR), transform_descriptors=listed(text("zstd")))),
     "bytes under what is no list": single(info=info(nbytes=len(TENSOR), transform_descriptors=called("some.where.Thing"))),
@@ -298,6 +305,15 @@ def test_its_other_values_are_refused_since_only_their_classes_could_do_that(tmp
     places = [(index(), WHERE), (index("n", None), info(len(TENSOR), len(BIG)))]
     path = folder(tmp_path / "in", metadata({"a": listing(), "n": VALUE}, places), {FILE: TENSOR + BIG})
     assert_refused(path, UnsafeError, "big-endian")
+
+
+def test_a_compressed_storage_of_a_value_is_carried(tmp_path: Path) -> None:
+    packed = archive(Entry("a/data.pkl", whole(listed(tensor()))), Entry("a/data/0", FLOATS, method=8))
+    places = [(index(), WHERE), (index("n", None), info(len(TENSOR), len(packed)))]
+    paths = planned(a=sequence(text("model"), text("a")), n=sequence(text("n")))
+    path = folder(tmp_path / "in", metadata({"a": listing(), "n": VALUE}, places, planner_data=paths), {FILE: TENSOR + packed})
+    surgeon.write(surgeon.plan(path), tmp_path / "out.pt")
+    assert torch.equal(torch.load(tmp_path / "out.pt")["n"][0], torch.arange(1.0, 7).view(2, 3))
 
 
 def test_a_damaged_chunk_is_noticed_before_its_bytes_are_handed_out(tmp_path: Path) -> None:
