@@ -20,6 +20,8 @@ _PREFERRED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "m
 # A folder with more files is no checkpoint's, and each would have to be opened.
 _MAX_FILES = 10_000
 _LISTED = 8
+# A folder which is swapped while its files are opened is opened once more; writers do not swap as fast as this.
+_ATTEMPTS = 10
 
 
 def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = False) -> Reader:
@@ -30,10 +32,27 @@ def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = F
     """
     if not unfinished and TEMPORARY_SUFFIX in os.path.abspath(path):
         _refuse_unfinished(path)
-    mode = _mode(path)
-    if path.endswith(_DISTRIBUTED_SUFFIX) and not stat.S_ISDIR(mode):
+    for _ in range(_ATTEMPTS):
+        found = _status(path)
+        try:
+            return _open(path, found.st_mode, table)
+        except (CorruptError, DiskError):
+            if _is_same(found, _status(path)):
+                raise
+    raise DiskError("it is replaced again and again while it is opened", where=path, hint="try again once nothing writes it")
+
+
+def _open(path: str, mode: int, table: str | None) -> Reader:
+    if stat.S_ISDIR(mode):
+        return open_file(_checkpoint_in(path), table)
+    if path.endswith(_DISTRIBUTED_SUFFIX):
         raise CorruptError("this is a part of a distributed checkpoint", where=path, hint="give its folder")
-    return open_file(_checkpoint_in(path) if stat.S_ISDIR(mode) else path, table)
+    return open_file(path, table)
+
+
+def _is_same(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether no other file or folder has come in the place of the one which was there; numbers are used again, times are not."""
+    return disk.is_same_file(before, after) and before.st_ctime_ns == after.st_ctime_ns
 
 
 def _refuse_unfinished(path: str) -> None:
@@ -41,9 +60,9 @@ def _refuse_unfinished(path: str) -> None:
         raise CorruptError("this is the unfinished output of a run which was cut short", where=path, hint="run it again; it may be deleted")
 
 
-def _mode(path: str) -> int:
+def _status(path: str) -> os.stat_result:
     try:
-        return disk.system.stat(path).st_mode
+        return disk.system.stat(path)
     except FileNotFoundError as error:
         raise DiskError("no such file or folder", where=path, hint=_neighbor(path)) from error
     except OSError as error:

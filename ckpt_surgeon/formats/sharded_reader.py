@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from ckpt_surgeon.disk import FileRange, InputFile
-from ckpt_surgeon.errors import CorruptError, Problem
+from ckpt_surgeon.errors import CorruptError, DiskError, Problem
 from ckpt_surgeon.formats.carried import Carried, split_metadata
 from ckpt_surgeon.formats.index_file import Index, read_index, shard_path
 from ckpt_surgeon.formats.protocol import Reader
@@ -32,7 +32,8 @@ class ShardedReader:
         """Read the index in `file` and the header of every shard; the index is closed, the shards stay open.
 
         open_shard: path -> the reader of a single file.
-        Raises CorruptError when a shard is missing, holds a key which the index doesn't give it, or lacks one.
+        Raises CorruptError when a shard is missing, holds a key which the index doesn't give it, or lacks one; DiskError when
+        the folder was swapped meanwhile: its shards may be of two checkpoints.
         """
         index = read_index(file)
         folder = os.path.dirname(file.path)
@@ -41,6 +42,8 @@ class ShardedReader:
             _check_bare(self._shards, folder)
             _check_agreement(index, {name: reader.header for name, reader in self._shards.items()}, file.path)
             self.header = _joined(index, [reader.header for reader in self._shards.values()], file.path)
+            if not file.is_in_place():
+                raise DiskError("it was replaced while it was opened", where=file.path, hint="try again once nothing writes it")
             self._stack = stack.pop_all()
         self._weight_map = index.weight_map
         self.paths = (file.path, *(os.path.join(folder, name) for name in self._shards))

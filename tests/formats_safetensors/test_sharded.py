@@ -388,3 +388,52 @@ def test_whatever_the_cut_the_checkpoint_is_the_same(tmp_path_factory, sizes, li
     with open_checkpoint(path) as reader:
         assert list(reader.header.entries.items()) == list(header.entries.items())
         assert [bytes(reader.read(f"w{i}").tolist()) for i in range(len(sizes))] == [bytes([i]) * size for i, size in enumerate(sizes)]
+
+
+class Swapping(type(disk.system)):
+    """The real machine, but two folders are exchanged before the openings of the file `name` whose numbers are in `turns`."""
+
+    def __init__(self, name, first, second, turns):
+        self.name, self.folders, self.turns, self.openings = name, (str(first), str(second)), turns, 0
+
+    def open(self, path, flags, mode=0o666):
+        if os.path.basename(path) == self.name:
+            if self.openings in self.turns:
+                self.exchange(*self.folders)
+            self.openings += 1
+        return super().open(path, flags, mode)
+
+
+@pytest.fixture
+def other(folder):
+    """The same keys and shards as in `folder`, of other values."""
+    home = folder.parent / "other"
+    home.mkdir()
+    save_file({"c": torch.full((2,), 30.0), "b": torch.full((2,), 20.0)}, home / ONE, metadata={"format": "pt"})
+    save_file({"a": torch.full((2,), 10.0)}, home / TWO, metadata={"format": "pt"})
+    write_index(home, {"a": TWO, "b": ONE, "c": ONE})
+    return home
+
+
+@pytest.mark.parametrize("given", ["", INDEX])
+@pytest.mark.parametrize("name", [INDEX, ONE, TWO])
+@pytest.mark.parametrize("turns", [{0}, {1}, {0, 2}, {0, 1, 2}])
+def test_a_folder_which_is_swapped_while_it_is_opened_is_never_read_as_a_mixture(folder, other, monkeypatch, given, name, turns):
+    monkeypatch.setattr(disk, "system", Swapping(name, folder, other, turns))
+    with open_checkpoint(str(folder / given)) as reader:
+        values = [reader.read(key)[0].item() for key in reader.header]
+    assert values in ([2, 3, 1], [20, 30, 10])
+
+
+@pytest.mark.parametrize("given", ["", INDEX])
+def test_a_folder_which_is_swapped_over_and_over_is_given_up(folder, other, monkeypatch, given):
+    monkeypatch.setattr(disk, "system", Swapping(TWO, folder, other, range(0, 1000, 2)))
+    with pytest.raises(DiskError, match="again and again"):
+        open_checkpoint(str(folder / given))
+
+
+def test_a_folder_which_another_of_other_shards_replaces_while_it_is_opened_is_opened_anew(folder, other, monkeypatch):
+    os.rename(other / INDEX, other / "pytorch_model.bin.index.json")
+    monkeypatch.setattr(disk, "system", Swapping(INDEX, folder, other, {0}))
+    with open_checkpoint(str(folder)) as reader:
+        assert reader.read("a").tolist() == [10, 10]
