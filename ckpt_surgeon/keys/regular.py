@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.errors import RulesError
@@ -12,12 +14,17 @@ from ckpt_surgeon.keys.syntax import Capture
 if TYPE_CHECKING:
     import regex
 
-__all__ = ["PREFIX", "compile_regex"]
+__all__ = ["PREFIX", "compile_regex", "require_small"]
 
 PREFIX = "re:"
 _MAX_LENGTH = 1024  # characters; hand-written expressions stay far below
 _MAX_KEY = 4096  # characters; the longest honest key seen has some 200
 _TIME_LIMIT = 0.25  # seconds for one key; an honest expression takes microseconds
+# Characters once all counts are written out, as the compiler does: 0.1 s and 60 MB, and no time limit holds it. Honest ones have hundreds.
+_MAX_WRITTEN_OUT = 200_000
+_MAX_DIGITS = 9  # of a count; more say no more than that it is too large
+# A count with what stands before it; with (?x), blanks and comments may stand between its digits.
+_COUNT = re.compile(r"(.?)\{((?:[0-9\s]|#[^\n]*\n)*[0-9])", re.DOTALL)
 
 _Match = Callable[[str], dict[str, str] | None]
 
@@ -46,11 +53,28 @@ def compile_regex(text: str) -> tuple[dict[str, Capture], _Match]:
     return dict.fromkeys(names, Capture("regex")), match
 
 
+def require_small(source: str) -> None:
+    """RulesError when the counts of an expression, such as those of `((a{200}){200}){200}`, multiply beyond what can be compiled."""
+    nested, own = [], len(source)
+    for before, text in _COUNT.findall(source):
+        digits = re.sub(r"\s|#[^\n]*\n", "", text)[:_MAX_DIGITS]
+        if before in (")", "}") or before.isspace():
+            nested.append(max(int(digits), 1))
+        else:
+            own += int(digits)
+    if own * prod(nested) > _MAX_WRITTEN_OUT:
+        raise RulesError(
+            f"{escape(source)}: its counts repeat it to more than {_MAX_WRITTEN_OUT} characters",
+            hint="Write + or * where any number will do.",
+        )
+
+
 def _compiled(source: str) -> regex.Pattern[str]:
     import regex
 
     if not source or len(source) > _MAX_LENGTH:
         raise RulesError(f"a regular expression of {len(source)} characters; 1 to {_MAX_LENGTH} are allowed")
+    require_small(source)
     try:
         return regex.compile(source, regex.VERSION0)
     except (regex.error, OverflowError, RecursionError) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.regular import require_small
 from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
 from ckpt_surgeon.ops.protocol import Body, Edit, Move
@@ -58,6 +59,7 @@ def _expression(text: str, replacement: str) -> regex.Pattern[str]:
     for part in (text, replacement):
         if len(part) > _MAX_LENGTH:
             raise RulesError(f"sub: {escape(part)} has {len(part)} characters; at most {_MAX_LENGTH} are allowed")
+    require_small(text)
     try:
         compiled = regex.compile(text, regex.VERSION0)
     except (regex.error, OverflowError, RecursionError) as error:

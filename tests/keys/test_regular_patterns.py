@@ -9,6 +9,8 @@ import pytest
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.syntax import Capture
+from ckpt_surgeon.ops.protocol import Move
+from ckpt_surgeon.ops.substituting import Sub
 
 MATCHES = [
     (r"re:layer\d+\.weight", "layer12.weight", {}),
@@ -77,3 +79,37 @@ def test_the_regex_package_is_loaded_for_expressions_only():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.split("\n")[:2] == ["[]", "['regex']"]
+
+
+MULTIPLYING = [
+    r"(?:(?:x{200}){200}){200}",
+    r"(?:x{9999}){9999}",
+    r"(((((((a?){9}){9}){9}){9}){9}){9}){9}",
+    r"(?:(?:x+y){9999}z){9999}",
+    "(?x)(?:(?:x{2 0 0}) {2#\n00}){200}",
+    "(?x)(?:(?:x{200}) #\n{#\n200}){200}",
+    r"(?:(?:x{200})(?#){200}){200}",
+    r"x{1000000}",
+    "x{" + "9" * 500 + "}",
+]
+SMALL = {
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "2026-01-02",
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": "01234567-89ab-cdef-0123-456789abcdef",
+    r"(?:[a-z]{1,100}\.){1,100}w": "a.b.w",
+    r"(?:x{300}){3}": "x" * 900,
+    r"\p{L}{3}\{9}": "abc{9}",
+    r"(?x) a {2} # twice": "aa",
+}
+
+
+@pytest.mark.parametrize("source", MULTIPLYING)
+def test_counts_which_multiply_beyond_any_memory_are_refused_before_they_are_compiled(source):
+    for make in (lambda: Pattern.parse(f"re:{source}"), lambda: Sub({source: "y"})):
+        with pytest.raises(RulesError, match="counts repeat it"):
+            make()
+
+
+@pytest.mark.parametrize(("source", "key"), SMALL.items())
+def test_counts_of_hand_written_expressions_are_read(source, key):
+    assert Pattern.parse(f"re:{source}").match(key) == {}
+    assert Sub({source: "y"}).edits([key], None) == [Move(key, "y")]
