@@ -86,12 +86,15 @@ def test_the_well_known_file_is_named_when_it_is_a_pointer(tmp_path):
         open_checkpoint(str(tmp_path))
 
 
-def test_a_distributed_checkpoint_is_named_as_one_with_what_to_do(tmp_path):
-    (tmp_path / ".metadata").write_bytes(b"\x80\x02.")
+@pytest.mark.parametrize("other", ["common.pt", "config.json", "__1_0.distcp"])
+def test_a_folder_with_files_of_a_distributed_checkpoint_is_one(tmp_path, other):
     (tmp_path / "__0_0.distcp").write_bytes(b"x")
-    with pytest.raises(CorruptError, match="distributed checkpoint") as caught:
+    put(tmp_path, other)
+    with pytest.raises(CorruptError, match=r"distributed checkpoint without its \.metadata"):
         open_checkpoint(str(tmp_path))
-    assert "dcp_to_torch_save" in caught.value.hint
+    (tmp_path / ".metadata").write_bytes(b"\x80\x02.")
+    with pytest.raises(CorruptError, match=r"\.metadata: this is a bare pickle"):
+        open_checkpoint(str(tmp_path))
 
 
 def test_a_missing_file_hints_at_the_nearest_name(tmp_path):
