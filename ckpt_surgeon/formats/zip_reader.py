@@ -4,55 +4,47 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from ckpt_surgeon.disk import FileRange, pieces
-from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
+from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.zip_directory import (
+    DESCRIPTOR_FLAG,
+    STORED,
+    CentralEntry,
+    check_version,
+    extra_blocks,
+    read_directory,
+    widened,
+)
 
 __all__ = ["Archive", "Record", "read_archive"]
 
-_STORED: Final = 0
-_DEFLATED: Final = 8
-_ENCRYPTED_FLAG: Final = 0x1
-_DESCRIPTOR_FLAG: Final = 0x8
-_ZIP64_EXTRA: Final = 1
-_SENTINEL: Final = 0xFFFFFFFF
-_WIDE_BYTES: Final = 8
-
-# The directory is held in memory; 100,000 tensors take 10 MB.
-_MAX_DIRECTORY_BYTES: Final = 256 * 1024 * 1024
-# What deflate can reach; a larger claim is a lie.
-_MAX_DEFLATE_RATIO: Final = 1032
-
-_END: Final = struct.Struct("<4s4H2LH")
-_END64: Final = struct.Struct("<4sQ2H2L4Q")
-_LOCATOR64: Final = struct.Struct("<4sLQL")
-_CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
-_EXTRA: Final = struct.Struct("<2H")
-# The highest value of each number of the end record, which says that the zip64 end record has the true one.
-_END_LIMITS: Final = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, _SENTINEL, _SENTINEL)
-# After the bytes of a record: an optional signature, the checksum, both sizes of 4 or 8 bytes.
-_DESCRIPTORS: Final = tuple(struct.Struct(form) for form in ("<4sL2L", "<4sL2Q", "<L2L", "<L2Q"))
+# After the bytes of a record: an optional signature, the checksum, both sizes of 4 or 8 bytes; by its own size in bytes.
+_DESCRIPTORS: Final = {form.size: form for form in map(struct.Struct, ("<4sL2L", "<4sL2Q", "<L2L", "<L2Q"))}
 _DESCRIPTOR_SIGNATURE: Final = b"PK\7\x08"
+# Unpacked at once: a part of a record is all that is held of it.
+_PIECE_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One file of the archive: `packed` bytes at `offset`, which are `nbytes` once unpacked."""
+    """One file of the archive: `packed` bytes at `offset`, which are `nbytes` once unpacked. `crc`: None where none was made."""
 
     name: str
     offset: int
     packed: int
     nbytes: int
-    crc: int
+    crc: int | None
     method: int
 
     @property
     def is_stored(self) -> bool:
         """Whether the bytes lie there as they are."""
-        return self.method == _STORED
+        return self.method == STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +55,22 @@ class Archive:
     root: str
     records: dict[str, Record]
 
-    def read(self, name: str) -> bytes:
-        """A whole record, unpacked; its checksum is checked. KeyError for a name which is not there."""
+    def read(self, name: str, offset: int = 0, nbytes: int | None = None) -> bytes:
+        """A record, or `nbytes` bytes from `offset` of it, unpacked; the checksum of the whole is checked.
+
+        Raises KeyError for a name which is not there, CorruptError for a damaged record.
+        """
         record = self.records[name]
-        raw = self.place.read(record.offset, record.packed)
-        data = raw if record.is_stored else _inflate(record, raw)
-        if zlib.crc32(data) != record.crc:
+        end = record.nbytes if nbytes is None else offset + nbytes
+        crc, position, kept = 0, 0, []
+        whole = [self.place.read(record.offset, record.packed)] if record.is_stored else self._unpacked(record)
+        for piece in whole:
+            crc = zlib.crc32(piece, crc)
+            kept.append(piece[max(offset - position, 0) : max(end - position, 0)])
+            position += len(piece)
+        if record.crc not in (None, crc):
             raise CorruptError(f"record {record.name!r} is damaged: its checksum differs")
-        return data
+        return b"".join(kept)
 
     def span(self, name: str) -> FileRange | None:
         """Where the bytes of a record lie; None when they are compressed."""
@@ -78,35 +78,45 @@ class Archive:
         return self.place.part(record.offset, record.nbytes) if record.is_stored else None
 
     def is_intact(self, name: str) -> bool:
-        """Whether the checksum of a stored record is that of its bytes, read a piece at a time."""
+        """Whether the checksum of a record, where there is one, is that of its bytes, read a piece at a time."""
         record, crc = self.records[name], 0
-        for piece in pieces(self.place.part(record.offset, record.packed)):
+        if record.crc is None:
+            return True
+        for piece in self._unpacked(record):
             crc = zlib.crc32(piece, crc)
         return crc == record.crc
 
+    def _unpacked(self, record: Record) -> Iterator[bytes]:
+        packed = pieces(self.place.part(record.offset, record.packed))
+        return packed if record.is_stored else _inflated(record, packed)
 
-def _inflate(record: Record, raw: bytes) -> bytes:
-    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+
+def _inflated(record: Record, packed: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of a compressed record, a piece at a time, up to the size which the directory promises."""
+    machine, rest = zlib.decompressobj(-zlib.MAX_WBITS), record.nbytes
+    misfit = CorruptError(f"record {record.name!r} does not unpack to the {record.nbytes} bytes which the directory promises")
     try:
-        data = machine.decompress(raw, record.nbytes + 1)
+        for data in packed:
+            while data:
+                piece = machine.decompress(data, _PIECE_BYTES)
+                data, rest = machine.unconsumed_tail, rest - len(piece)
+                if rest < 0 or machine.unused_data:
+                    raise misfit
+                yield piece
     except zlib.error as error:
         raise CorruptError(f"record {record.name!r} cannot be unpacked: {error}") from error
-    if len(data) != record.nbytes or not machine.eof or machine.unused_data:
-        raise CorruptError(f"record {record.name!r} does not unpack to the {record.nbytes} bytes which the directory promises")
-    return data
+    if rest or not machine.eof:
+        raise misfit
 
 
 def read_archive(place: FileRange) -> Archive:
     """The directory of the zip archive in a file, or in a part of one.
 
-    Raises CorruptError for what is no sound archive with one root folder, UnsafeError for encryption and for names which lead out.
+    Raises CorruptError for what is no sound archive with one root folder, LimitError, UnsafeError for encryption, links, and
+    names which lead out.
     """
-    start, nbytes, count = _find_directory(place)
-    if nbytes > _MAX_DIRECTORY_BYTES:
-        raise LimitError(f"the zip directory has {nbytes:,} bytes: {_MAX_DIRECTORY_BYTES:,} are allowed")
-    if start + nbytes > place.nbytes or count * _CENTRAL.size > nbytes:
-        raise CorruptError(f"the zip directory ({count} records, {nbytes} bytes at {start}) does not fit into the file")
-    records = _located(place, _central_records(place.read(start, nbytes), count), start)
+    entries, end = read_directory(place)
+    records = _located(place, entries, end)
     roots = {name.partition("/")[0] for name in records}
     if len(roots) != 1 or any("/" not in name for name in records):
         raise CorruptError("the zip archive does not have one root folder, which every checkpoint of torch has")
@@ -114,165 +124,59 @@ def read_archive(place: FileRange) -> Archive:
     return Archive(place, root, {name[len(root) + 1 :]: record for name, record in records.items() if not name.endswith("/")})
 
 
-def _find_directory(place: FileRange) -> tuple[int, int, int]:
-    """Offset and size (bytes) of the central directory, and its number of records."""
-    tail_nbytes = min(place.nbytes, _END64.size + _LOCATOR64.size + _END.size)
-    tail = place.read(place.nbytes - tail_nbytes, tail_nbytes)
-    if len(tail) < _END.size or tail[-_END.size :][:4] != b"PK\5\6":
-        raise CorruptError("the zip archive has no directory at its end: it is cut, or something was appended")
-    _, disk, first_disk, here, count, nbytes, start, comment = _END.unpack(tail[-_END.size :])
-    end = place.nbytes - _END.size
-    rest = tail[: -_END.size]
-    if rest[-_LOCATOR64.size :][:4] == b"PK\6\7":
-        short = (disk, first_disk, here, count, nbytes, start)
-        disk, first_disk, here, count, nbytes, start = wide = _read_end64(rest, end)
-        if any(value not in (limit, min(true, limit)) for value, true, limit in zip(short, wide, _END_LIMITS, strict=True)):
-            raise CorruptError("the two end records of the zip archive differ")
-        end -= _LOCATOR64.size + _END64.size
-    if disk or first_disk or comment or here != count:
-        raise CorruptError("the zip archive is one of several volumes, or carries a comment: torch writes neither")
-    if start + nbytes != end:
-        raise CorruptError(f"the zip directory ends at byte {start + nbytes}, and its end record starts at byte {end}")
-    return start, nbytes, count
-
-
-def _read_end64(rest: bytes, end: int) -> tuple[int, int, int, int, int, int]:
-    if len(rest) < _END64.size + _LOCATOR64.size:
-        raise CorruptError("the zip64 end record is cut")
-    _, disk, offset, disks = _LOCATOR64.unpack(rest[-_LOCATOR64.size :])
-    signature, size, _, _, own_disk, first_disk, here, count, nbytes, start = _END64.unpack(rest[: _END64.size])
-    is_sound = signature == b"PK\6\6" and size == _END64.size - 12 and offset == end - _LOCATOR64.size - _END64.size
-    if not is_sound or disk or disks > 1:
-        raise CorruptError("the zip64 end record is not where its locator says, or not of the known size")
-    return own_disk, first_disk, here, count, nbytes, start
-
-
-@dataclass(frozen=True, slots=True)
-class _Central:
-    """A directory entry: what the local header and the bytes have to agree with."""
-
-    name: str
-    raw_name: bytes
-    flags: int
-    method: int
-    crc: int
-    packed: int
-    nbytes: int
-    header: int
-
-
-def _central_records(directory: bytes, count: int) -> list[_Central]:
-    entries, position = [], 0
-    for _ in range(count):
-        entry, position = _central_record(directory, position)
-        entries.append(entry)
-    if position != len(directory):
-        raise CorruptError("the zip directory holds more than its records")
-    folded = {entry.name.casefold() for entry in entries}
-    if len(folded) != len(entries):
-        raise CorruptError("the zip archive holds two records of one name")
-    return entries
-
-
-def _central_record(directory: bytes, position: int) -> tuple[_Central, int]:
-    if position + _CENTRAL.size > len(directory):
-        raise CorruptError("the zip directory is cut")
-    (signature, _, _, flags, method, _, _, crc, packed, nbytes, *lengths, _, _, _, header) = _CENTRAL.unpack_from(directory, position)
-    name_nbytes, extra_nbytes, comment_nbytes = lengths
-    name_start = position + _CENTRAL.size
-    extra_start = name_start + name_nbytes
-    end = extra_start + extra_nbytes + comment_nbytes
-    if signature != b"PK\1\2" or end > len(directory):
-        raise CorruptError("the zip directory is damaged")
-    raw_name = directory[name_start:extra_start]
-    name = _checked_name(raw_name)
-    extra = directory[extra_start : extra_start + extra_nbytes]
-    nbytes, packed, header = _widened(extra, nbytes, packed, header)
-    if flags & _ENCRYPTED_FLAG:
-        raise UnsafeError(f"record {name!r} of the zip archive is encrypted")
-    if method not in (_STORED, _DEFLATED) or (method == _STORED and packed != nbytes):
-        raise CorruptError(
-            f"record {name!r} of the zip archive has method {method} and sizes {packed}, {nbytes}: stored or deflated is allowed"
-        )
-    if method == _DEFLATED and nbytes > packed * _MAX_DEFLATE_RATIO:
-        raise CorruptError(f"record {name!r} of the zip archive claims to unpack from {packed} to {nbytes} bytes, which no record can")
-    return _Central(name, raw_name, flags, method, crc, packed, nbytes, header), end
-
-
-def _checked_name(raw: bytes) -> str:
-    try:
-        name = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CorruptError("a record of the zip archive has a name which is no UTF-8") from error
-    segments = name.removesuffix("/").split("/")
-    if any(segment in ("", ".", "..") for segment in segments) or "\\" in name or "\0" in name:
-        raise UnsafeError(f"record {name!r} of the zip archive has a name which leads out of the archive")
-    return name
-
-
-def _widened(extra: bytes, *fields: int) -> tuple[int, int, int]:
-    """The fields, those which are 0xFFFFFFFF replaced, in order, by the 8-byte values of the zip64 extra block."""
-    wide, position = b"", 0
-    while position + _EXTRA.size <= len(extra):
-        kind, nbytes = _EXTRA.unpack_from(extra, position)
-        position += _EXTRA.size
-        if kind == _ZIP64_EXTRA:
-            wide = extra[position : position + nbytes]
-        position += nbytes
-    values = []
-    for value in fields:
-        if value == _SENTINEL and len(wide) >= _WIDE_BYTES:
-            value, wide = int.from_bytes(wide[:_WIDE_BYTES], "little"), wide[_WIDE_BYTES:]
-        values.append(value)
-    first, second, third = values
-    return first, second, third
-
-
-def _located(place: FileRange, entries: list[_Central], end: int) -> dict[str, Record]:
-    """Each entry with its local header checked and its bytes found; none overlaps another or the directory."""
-    records, free = {}, 0
-    for entry in sorted(entries, key=lambda entry: entry.header):
-        if entry.header < free:
-            raise CorruptError(f"record {entry.name!r} of the zip archive overlaps another")
-        offset = _check_local(place, entry, end)
-        free = offset + entry.packed
-        if free > end:
-            raise CorruptError(f"record {entry.name!r} of the zip archive runs into the directory")
-        if entry.flags & _DESCRIPTOR_FLAG:
-            free += _check_descriptor(entry, place.read(free, min(_DESCRIPTORS[1].size, end - free)))
-        records[entry.name] = Record(entry.name, offset, entry.packed, entry.nbytes, entry.crc, entry.method)
+def _located(place: FileRange, entries: list[CentralEntry], end: int) -> dict[str, Record]:
+    """Each entry with its local header checked and its bytes found; they follow one another from the first byte to `end`."""
+    has_sums = not all(_is_unsummed(entry) for entry in entries)
+    ordered = sorted(entries, key=lambda entry: entry.header)
+    starts = [entry.header for entry in ordered]
+    if starts[:1] not in ([], [0]):
+        raise CorruptError(f"the zip archive starts with {starts[0]} bytes which are no record")
+    records = {}
+    for entry, following in zip(ordered, [*starts[1:], end], strict=False):
+        offset = _check_local(place, entry, following)
+        _check_rest(place, entry, offset + entry.packed, following)
+        crc = entry.crc if has_sums else None
+        records[entry.name] = Record(entry.name, offset, entry.packed, entry.nbytes, crc, entry.method)
     return {entry.name: records[entry.name] for entry in entries}
 
 
-def _check_descriptor(entry: _Central, data: bytes) -> int:
-    """The bytes of the descriptor after a record, once it says what the directory says."""
-    told = (entry.crc, entry.packed, entry.nbytes)
-    for form in _DESCRIPTORS:
-        if len(data) < form.size:
-            continue
-        *signature, crc, packed, nbytes = form.unpack_from(data)
-        if signature in ([], [_DESCRIPTOR_SIGNATURE]) and (crc, packed, nbytes) == told:
-            return form.size
-    raise CorruptError(f"the zip directory and what follows record {entry.name!r} differ in size or checksum")
+def _is_unsummed(entry: CentralEntry) -> bool:
+    """Whether it may come from torch when told to compute no checksums (`config.save.compute_crc32`): all are 0 then."""
+    return not entry.crc and (not entry.nbytes or bool(entry.flags & DESCRIPTOR_FLAG))
 
 
-def _check_local(place: FileRange, entry: _Central, end: int) -> int:
+def _check_local(place: FileRange, entry: CentralEntry, following: int) -> int:
     """The offset of the entry's bytes, once its local header agrees with the directory."""
-    start = entry.header + _LOCAL.size
-    if start + len(entry.raw_name) > end:
-        raise CorruptError(f"record {entry.name!r} of the zip archive starts past the end")
+    start = entry.header + _LOCAL.size + len(entry.raw_name)
+    if start > following:
+        raise CorruptError(f"record {entry.name!r} of the zip archive overlaps what follows it, or starts past the end")
     header = place.read(entry.header, _LOCAL.size + len(entry.raw_name))
-    signature, _, flags, method, _, _, crc, packed, nbytes, name_nbytes, extra_nbytes = _LOCAL.unpack_from(header)
+    signature, version, flags, method, _, _, crc, packed, nbytes, name_nbytes, extra_nbytes = _LOCAL.unpack_from(header)
     if signature != b"PK\3\4" or header[_LOCAL.size :] != entry.raw_name or name_nbytes != len(entry.raw_name):
         raise CorruptError(f"the zip directory and the header of record {entry.name!r} differ in name or place")
     if (flags, method) != (entry.flags, entry.method):
         raise CorruptError(f"the zip directory and the header of record {entry.name!r} differ in flags or method")
-    offset = start + int(name_nbytes) + int(extra_nbytes)
-    if offset > end:
-        raise CorruptError(f"record {entry.name!r} of the zip archive runs into the directory")
-    extra = place.read(start + name_nbytes, extra_nbytes) if _SENTINEL in (packed, nbytes) else b""
-    nbytes, packed, _ = _widened(extra, nbytes, packed, 0)
-    is_described_later = bool(flags & _DESCRIPTOR_FLAG) and not (crc or packed or nbytes)
+    check_version(version, entry.name)
+    offset = start + int(extra_nbytes)
+    if offset + entry.packed > following:
+        raise CorruptError(f"record {entry.name!r} of the zip archive overlaps what follows it")
+    blocks = extra_blocks(place.read(start, extra_nbytes), entry.name)
+    (nbytes, packed, _), _ = widened(blocks, (nbytes, packed, 0))
+    is_described_later = bool(flags & DESCRIPTOR_FLAG) and not (crc or packed or nbytes)
     if not is_described_later and (crc, packed, nbytes) != (entry.crc, entry.packed, entry.nbytes):
         raise CorruptError(f"the zip directory and the header of record {entry.name!r} differ in size or checksum")
     return offset
+
+
+def _check_rest(place: FileRange, entry: CentralEntry, position: int, following: int) -> None:
+    """CorruptError unless just a record's descriptor, if it has one, which says what the directory says, stands behind its bytes."""
+    room = following - position
+    if not entry.flags & DESCRIPTOR_FLAG:
+        if room:
+            raise CorruptError(f"{room} bytes which are no record follow record {entry.name!r} of the zip archive")
+        return
+    form = _DESCRIPTORS.get(room)
+    *signature, crc, packed, nbytes = form.unpack(place.read(position, room)) if form else (b"", 0, 0, 0)
+    is_sound = form is not None and signature in ([], [_DESCRIPTOR_SIGNATURE])
+    if not is_sound or (crc, packed, nbytes) != (entry.crc, entry.packed, entry.nbytes):
+        raise CorruptError(f"the zip directory and what follows record {entry.name!r} differ in size or checksum")
