@@ -72,7 +72,7 @@ class Machine:
         top, memo = self.stack[-1], self.memo
         gap = index - len(memo)
         if index < 0 or gap > _MAX_MEMO_GAP:
-            raise CorruptError(f"the pickle remembers a value under {index}, where {len(memo)} is next")
+            raise CorruptError(f"the pickle remembers a value out of order: {len(memo):,} is next")
         if gap < 0 or (memo and memo[-1] is top):
             self.spend_on_oddity()
         if gap < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckpt_surgeon.formats.pickle_names import OLD_OBJECT, ORDERED_DICT, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import Call, Dict, Global, Node, Persistent, Set
 
 __all__ = ["class_of", "words"]
@@ -37,17 +38,12 @@ def _shortened(node: Node) -> str:
 
 
 def _call_words(node: Call) -> str:
-    path = class_of(node)
-    if path == "collections.OrderedDict":
-        return f"dict of {len(node.pairs or ())}"
-    return path
+    return f"dict of {len(node.pairs or ())}" if called_by(node) == ORDERED_DICT else class_of(node)
 
 
 def class_of(node: Node) -> str:
     """The class or function which a call would call: `argparse.Namespace`; `?` where it is no plain name."""
     if type(node) is not Call:
         return "?"
-    if type(node.function) is Global and node.function.path in ("copy_reg._reconstructor", "copyreg._reconstructor") and node.arguments:
-        owner = node.arguments[0]
-        return owner.path if type(owner) is Global else "?"
-    return node.function.path if type(node.function) is Global else "?"
+    owner = node.arguments[0] if meant_by(node.function) == OLD_OBJECT and node.arguments else node.function
+    return owner.path if type(owner) is Global else "?"

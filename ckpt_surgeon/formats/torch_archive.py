@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
 from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
-from ckpt_surgeon.formats.torch_storage import require_storage, storage_id
+from ckpt_surgeon.formats.torch_storage import require_storages
 from ckpt_surgeon.formats.zip_reader import Archive, read_archive
 
 __all__ = ["ZipStorages", "unpack_archive"]
 
 _PICKLE: Final = "data.pkl"
 _STORAGES: Final = "data/"
+# Records which other zip archives of torch have.
+_PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "constants.pkl": "a TorchScript program",
+        "archive_format": "an exported program (.pt2)",
+        "serialized_exported_program.json": "an exported program (.pt2)",
+        ".data/extern_modules": "a package of torch.package",
+    }
+)
+# ('storage', class, key, location, numel)
+_ID_PARTS: Final = 5
 _ORDERS: Final = (b"little", b"big")
 # torch compresses nothing, but other tools pack its files again, the pickle to about a tenth.
 _FREE_UNPACKED_BYTES: Final = 32 * 1024 * 1024
@@ -29,8 +41,9 @@ def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorage
     Raises CorruptError for what is no archive of torch, UnsafeError and LimitError as its zip and its pickle do.
     """
     archive = read_archive(place)
-    if "constants.pkl" in archive.records:
-        raise CorruptError("a TorchScript program, no checkpoint", hint="save the state_dict of the module instead")
+    for record, what in _PROGRAMS.items():
+        if record in archive.records:
+            raise CorruptError(f"{what}, no checkpoint", hint="save the state_dict of the module instead")
     if _PICKLE not in archive.records:
         raise CorruptError("a zip archive without data.pkl: no checkpoint of torch")
     data = _pickle(archive)
@@ -39,8 +52,7 @@ def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorage
     if end != len(data):
         raise CorruptError(f"data.pkl goes on for {len(data) - end} bytes after its end")
     storages = ZipStorages(archive)
-    for node in persistents:
-        require_storage(storage_id(node).key, storages.nbytes)
+    require_storages(persistents, storages.nbytes, _ID_PARTS)
     return root, persistents, storages
 
 

@@ -67,7 +67,8 @@ def _gathered(stored: StoredTensor, storages: Storages) -> torch.Tensor:
     raw = storages.read(stored.key, stored.start, stored.extent)
     data = raw if storages.is_little else swapped(raw, _swapped_width(stored))
     size = stored.spec.dtype.itemsize
-    strides = (*(stride * size for stride in stored.strides), 1)
+    # The stride of a dim of size 1 is never used, and may be any number.
+    strides = (*(stride * size if n > 1 else 0 for n, stride in zip(stored.spec.shape, stored.strides, strict=True)), 1)
     return torch.frombuffer(data, dtype=torch.uint8).as_strided((*stored.spec.shape, size), strides).contiguous()
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from ckpt_surgeon.formats.pickle_names import BYTES, DEFAULT_DICT, ENCODED, FROZENSET, OLD_OBJECT, ORDERED_DICT, SET, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Node, Pair, Set, lookup
-from ckpt_surgeon.formats.pickle_words import class_of
 
-__all__ = ["Child", "children_of", "is_module", "is_optimizer", "key_text", "pairs_of", "set_items", "state_pairs"]
+__all__ = ["Child", "children_of", "encoded_text", "is_module", "is_optimizer", "key_text", "pairs_of", "set_items", "state_pairs"]
 
 _MODULE_PARTS: Final = ("_parameters", "_buffers", "_modules")
 _OPTIMIZER_PARTS: Final = ("state", "param_groups")
-_SETS: Final = ("__builtin__.set", "builtins.set", "__builtin__.frozenset", "builtins.frozenset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +28,47 @@ def key_text(key: Node) -> str | None:
     """A mapping's key as a string (bytes, from Python 2, as Latin-1); None for any other key."""
     if isinstance(key, str):
         return str(key)
-    return key.decode("latin-1") if isinstance(key, bytes) else None
+    return key.decode("latin-1") if isinstance(key, bytes) else encoded_text(key)
+
+
+def encoded_text(node: Node) -> str | None:
+    """The bytes which protocol 2 holds as a call, as Latin-1; None for anything else."""
+    called = called_by(node)
+    if called == BYTES and not node.arguments:
+        return ""
+    if called != ENCODED or len(node.arguments) != 2:
+        return None
+    text, encoding = node.arguments
+    is_plain = isinstance(text, str) and isinstance(encoding, str) and encoding in ("latin1", "latin-1") and all(c < "\u0100" for c in text)
+    return str(text) if is_plain else None
 
 
 def pairs_of(node: Node) -> list[Pair] | None:
-    """The pairs of a dict, or of an object which is filled like one; None for what is no mapping.
+    """The pairs of a dict, or of an object of any class which is filled like one; None for what is no mapping.
 
-    An OrderedDict of Python 2 has its pairs as its argument: `OrderedDict([[key, value], ...])`.
+    An OrderedDict of Python 2 has its pairs as its argument: `OrderedDict([[key, value], ...])`. What any other function
+    makes of its arguments is not known, so what is set in its result is not all which that holds.
     """
     if type(node) is Dict:
         return node.pairs
     if type(node) is not Call:
         return None
-    if class_of(node) != "collections.OrderedDict":
-        return node.pairs
-    listed = node.arguments[0] if len(node.arguments) == 1 and type(node.arguments[0]) is list else []
-    if any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in listed):
+    called = called_by(node)
+    if called == ORDERED_DICT:
+        listed = _listed_pairs(node.arguments)
+        return None if listed is None else [*listed, *(node.pairs or ())]
+    is_made_empty = node.kind != "reduce" or not node.arguments or called == DEFAULT_DICT or meant_by(node.function) == OLD_OBJECT
+    return node.pairs if is_made_empty else None
+
+
+def _listed_pairs(arguments: Node) -> list[Pair] | None:
+    """The pairs in the arguments of an OrderedDict; None where it cannot be said."""
+    given = arguments[0] if len(arguments) == 1 else None
+    if not arguments or type(given) is Dict:
+        return given.pairs if type(given) is Dict else []
+    if type(given) is not list or any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in given):
         return None
-    return [*((pair[0], pair[1]) for pair in listed), *(node.pairs or ())]
+    return [(pair[0], pair[1]) for pair in given]
 
 
 def state_pairs(node: Node) -> list[Pair]:
@@ -102,5 +124,5 @@ def set_items(node: Node) -> list[Node] | None:
     """The items of a set, in whichever way its protocol wrote it; None for anything else."""
     if type(node) is Set:
         return node.items
-    is_called = type(node) is Call and class_of(node) in _SETS and len(node.arguments) == 1
+    is_called = called_by(node) in (SET, FROZENSET) and len(node.arguments) == 1
     return node.arguments[0] if is_called and type(node.arguments[0]) is list else None

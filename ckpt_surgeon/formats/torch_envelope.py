@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final
 
-from ckpt_surgeon.errors import CorruptError, RulesError
-from ckpt_surgeon.formats.pickle_nodes import Node
-from ckpt_surgeon.formats.pickle_words import words
+from ckpt_surgeon.errors import CorruptError, RulesError, UnsafeError
+from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Node
+from ckpt_surgeon.formats.pickle_words import class_of, words
 from ckpt_surgeon.formats.torch_containers import Child, children_of, is_module, is_optimizer, key_text, pairs_of, state_pairs
 from ckpt_surgeon.formats.torch_table import Table, TensorOf, table_of
 from ckpt_surgeon.formats.torch_tensors import TensorNode
@@ -34,9 +34,10 @@ _LISTED: Final = 8
 
 @dataclass(slots=True)
 class Contents:
-    """What the search found: the tables, and the optimizers with their places."""
+    """What the search found: the tables, the optimizers with their places, and what nobody could look into (place: function)."""
 
     tables: list[Table] = field(default_factory=list)
+    sealed: dict[str, str] = field(default_factory=dict)
     optimizers: dict[str, Child] = field(default_factory=dict)
 
 
@@ -68,6 +69,9 @@ class _Search:
         if id(node) in self._seen or depth > _MAX_DEPTH or len(path) > _MAX_PATH_LENGTH or self._tensor_of(node) is not None:
             return []
         self._seen.add(id(node))
+        _require_single_keys(node, path)
+        if type(node) is Call and node.pairs and pairs_of(node) is None:
+            self.contents.sealed[path] = class_of(node)
         if is_module(node):
             return [table_of(node, path, self._tensor_of)]
         inner = [
@@ -102,6 +106,16 @@ class _Search:
         return tensors > len(names) - tensors - extra and tensors > sum(table.summary.tensors for table in inner)
 
 
+def _require_single_keys(node: Node, path: str) -> None:
+    """CorruptError when a mapping names a string twice: a dict of Python cannot, and readers would differ on which holds."""
+    seen: set[str] = set()
+    for key, _ in pairs_of(node) or ():
+        if isinstance(key, str):
+            if key in seen:
+                raise CorruptError(f"the mapping {path or '(root)'} holds the key {str(key)!r} twice")
+            seen.add(str(key))
+
+
 def choose_table(root: Node, contents: Contents, path: str | None, tensor_of: TensorOf) -> Table:
     """The table at `path`, or the only one there is.
 
@@ -127,10 +141,25 @@ def _only_table(root: Node, contents: Contents, tensor_of: TensorOf) -> Table:
             f"the file holds {len(contents.tables)} tables of tensors: {_listed(contents.tables)}",
             hint=f"name the one which is meant: PATH#{contents.tables[0].path}",
         )
+    for place, function in contents.sealed.items():
+        raise UnsafeError(f"the mapping {place or '(root)'} is what {function} made of arguments: only that could say what it holds")
     if _is_mixture(root, tensor_of):
         return table_of(root, "", tensor_of)
-    held = "a single tensor" if tensor_of(root) is not None else words(root)
-    raise CorruptError(f"no table of tensors in the file: it holds {held}", hint="a state_dict, or a mapping which holds one, is wanted")
+    raise CorruptError(
+        f"no table of tensors in the file: it holds {_held(root, tensor_of)}", hint="a state_dict, or a mapping which holds one, is wanted"
+    )
+
+
+def _held(root: Node, tensor_of: TensorOf) -> str:
+    """What a file holds which has no table, in short words."""
+    if tensor_of(root) is not None:
+        return "a single tensor"
+    if isinstance(root, list | tuple) and any(tensor_of(item) is not None for item in root):
+        return f"{words(root)}, tensors without names"
+    pairs = pairs_of(root) or ()
+    odd = next((key for key, _ in pairs if key_text(key) is None), ABSENT)
+    is_odd = odd is not ABSENT and any(tensor_of(value) is not None for _, value in pairs)
+    return f"{words(root)} with tensors and the key {words(odd)}, which is no string" if is_odd else words(root)
 
 
 def _is_mixture(root: Node, tensor_of: TensorOf) -> bool:

@@ -15,13 +15,15 @@ from ckpt_surgeon.formats.pickle_machine import CutError
 from ckpt_surgeon.formats.pickle_nodes import Global, Node, Persistent
 from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
 from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint, Unpacked
-from ckpt_surgeon.formats.torch_storage import require_storage, storage_id
+from ckpt_surgeon.formats.torch_storage import require_storages, storage_id
 
 __all__ = ["TorchLegacyReader"]
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _PROTOCOL: Final = 1001
 _COUNT_BYTES: Final = 8
+# ('storage', class, key, location, numel, view)
+_ID_PARTS: Final = 6
 # The pickles stand before the weights, and nothing says where they end: read this much first, then ever more.
 _FIRST_WINDOW_BYTES: Final = 4 * 1024 * 1024
 _WINDOW_GROWTH: Final = 8
@@ -40,9 +42,9 @@ def _unpack(file: InputFile) -> Unpacked:
         raise CorruptError("the list of storages is no list of different names")
     sizes = _item_sizes(persistents)
     ranges = _storage_ranges(file, end, [str(key) for key in keys], sizes)
-    for key in sizes:
-        require_storage(key, ranges)
-    return root, _StreamStorages(ranges)
+    storages = _StreamStorages(ranges)
+    require_storages((node for node in persistents if not _is_source_text(node)), storages.nbytes, _ID_PARTS)
+    return root, storages
 
 
 def _read_pickles(file: InputFile) -> tuple[Node, Node, list[Persistent], int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ckpt_surgeon.errors import Problem, UnsafeError
+from ckpt_surgeon.formats.pickle_names import ORDERED_DICT, called_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Letter, Node, Pair, Persistent
 from ckpt_surgeon.formats.pickle_writer import write_pickle
 from ckpt_surgeon.formats.protocol import Keep
@@ -125,7 +126,7 @@ class _Table:
         if type(source) is Dict and not self._header.torch_metadata:
             return Dict(pairs)
         if type(source) is Call and not self._is_module:
-            arguments = () if source.pairs is None else source.arguments
+            arguments = () if called_by(source) == ORDERED_DICT else source.arguments  # those of Python 2 are its old pairs
             attributes = self._attributes(source)
             return replace(source, arguments=arguments, pairs=pairs or None, state=Dict(attributes) if attributes else ABSENT)
         return ordered_dict(pairs, self._attributes(None))
@@ -212,4 +213,4 @@ def _without(holder: Node, dropped: set[int]) -> Node:
         return Dict(pairs)
     if pairs_of(holder) is None:
         return replace(holder, items=[item for item in holder.items if id(item) not in dropped])
-    return replace(holder, arguments=() if holder.pairs is None else holder.arguments, pairs=pairs or None)
+    return replace(holder, arguments=() if called_by(holder) == ORDERED_DICT else holder.arguments, pairs=pairs or None)

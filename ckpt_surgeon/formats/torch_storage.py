@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.pickle_names import QUANTIZED_STORAGES, TYPED_STORAGES, UNTYPED_STORAGES, meant_by
 from ckpt_surgeon.formats.pickle_nodes import Global, Node, Persistent
+from ckpt_surgeon.formats.pickle_words import words
 from ckpt_surgeon.spec import DTYPES, DType
 
-__all__ = ["MAX_NBYTES", "StorageId", "dtype_named", "is_storage", "require_storage", "storage_class", "storage_id"]
+__all__ = ["MAX_NBYTES", "StorageId", "dtype_named", "is_storage", "require_storage", "require_storages", "storage_class", "storage_id"]
 
 # What fits into a signed 64-bit number, as sizes in torch have to.
 MAX_NBYTES: Final = 2**63 - 1
-
-_CLASSES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "DoubleStorage": "float64",
-        "FloatStorage": "float32",
-        "HalfStorage": "float16",
-        "BFloat16Storage": "bfloat16",
-        "LongStorage": "int64",
-        "IntStorage": "int32",
-        "ShortStorage": "int16",
-        "CharStorage": "int8",
-        "ByteStorage": "uint8",
-        "BoolStorage": "bool",
-        "ComplexFloatStorage": "complex64",
-        "ComplexDoubleStorage": "complex128",
-    }
-)
-# Quantized elements have no dtype here: only their size is known (bytes).
-_QUANTIZED: Final[Mapping[str, int]] = MappingProxyType(
-    {"QInt32Storage": 4, "QInt8Storage": 1, "QUInt8Storage": 1, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1}
-)
-_UNTYPED: Final = "UntypedStorage"
-_MODULES: Final = frozenset({"torch", "torch.storage", "torch.cuda"})
+# The older layout's ids have a sixth part, the view.
+_LONGEST_ID: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +50,39 @@ def storage_id(node: Node) -> StorageId:
     """What the persistent id says. Raises CorruptError for anything but torch's own form."""
     pid: tuple[Node, ...] = node.pid if is_storage(node) else ()
     if len(pid) not in (5, 6) or not _is_typed(*pid[1:5]):
-        raise CorruptError("a persistent id which is not torch's ('storage', class, key, location, numel)")
+        raise CorruptError(f"a persistent id which is not torch's ('storage', class, key, location, numel): {_pid_words(node)}")
     _, owner, key, _, numel = pid[:5]
     dtype, itemsize = _element(owner)
     if numel * itemsize > MAX_NBYTES:
-        raise CorruptError(f"storage {key!r} has {numel} elements, more than any memory")
+        raise CorruptError(f"storage {key!r} has {words(numel)} elements, more than any memory")
     view = pid[5] if len(pid) > 5 else None
     if view is not None and not _is_view(view, numel):
         raise CorruptError(f"storage {key!r} has a view which is no part of it")
     return StorageId(str(key), dtype, itemsize, numel, view)
 
 
-def require_storage(key: str, storages: Mapping[str, object]) -> None:
-    """CorruptError when there is no storage of that name."""
-    if key not in storages:
-        raise CorruptError(f"storage {key!r} is not in the file")
+def _pid_words(node: Node) -> str:
+    if type(node) is not Persistent or type(node.pid) is not tuple:
+        return words(node.pid if type(node) is Persistent else node)
+    return f"({', '.join(words(part) for part in node.pid[:_LONGEST_ID])})"
+
+
+def require_storages(persistents: Iterable[Persistent], storages: Mapping[str, int], parts: int) -> None:
+    """CorruptError when a persistent id has not `parts` parts, or its storage is not there in the size (bytes) which it claims."""
+    for node in persistents:
+        found = storage_id(node)
+        if len(node.pid) != parts:
+            raise CorruptError(f"a persistent id of {len(node.pid)} parts, where torch's have {parts} in this layout")
+        require_storage(found, storages)
+
+
+def require_storage(found: StorageId, storages: Mapping[str, int]) -> None:
+    """CorruptError when the storage is not there, or not in the size (bytes) which is claimed."""
+    if found.key not in storages:
+        raise CorruptError(f"storage {found.key!r} is not in the file")
+    # The bytes of a storage need not be a multiple of the element size; its claimed elements are those which fit.
+    if storages[found.key] // found.itemsize * found.itemsize != found.nbytes:
+        raise CorruptError(f"storage {found.key!r} has {storages[found.key]} bytes, and the pickle claims {found.nbytes}")
 
 
 def _is_typed(owner: Node, key: Node, location: Node, numel: Node) -> bool:
@@ -98,11 +97,12 @@ def _is_view(view: Node, numel: int) -> bool:
 
 
 def _element(owner: Global) -> tuple[DType | None, int]:
-    if owner.module in _MODULES and owner.name in _CLASSES:
-        dtype = DTYPES[_CLASSES[owner.name]]
+    meant = meant_by(owner)
+    if meant in TYPED_STORAGES:
+        dtype = DTYPES[TYPED_STORAGES[meant]]
         return dtype, dtype.itemsize
-    if owner.module in _MODULES and (owner.name in _QUANTIZED or owner.name == _UNTYPED):
-        return None, _QUANTIZED.get(owner.name, 1)
+    if meant in QUANTIZED_STORAGES or meant in UNTYPED_STORAGES:
+        return None, QUANTIZED_STORAGES.get(meant, (1, 1))[0]
     raise CorruptError(f"a storage of the unknown class {owner.path}")
 
 
@@ -117,4 +117,6 @@ def storage_class(dtype: DType) -> Global | None:
 
 
 # One node for each, so that a pickle names a class once.
-_CLASS_NODES: Final[Mapping[str, Global]] = MappingProxyType({dtype: Global("torch", name) for name, dtype in _CLASSES.items()})
+_CLASS_NODES: Final[Mapping[str, Global]] = MappingProxyType(
+    {dtype: Global("torch", path.removeprefix("torch.")) for path, dtype in TYPED_STORAGES.items()}
+)

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError
+from ckpt_surgeon.formats.pickle_names import LAYOUT, PLAIN_TENSORS, QUANTIZED_STORAGES, SIZE, TENSORS, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Global, Node, lookup
-from ckpt_surgeon.formats.pickle_words import class_of
-from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, dtype_named, is_storage, require_storage, storage_id
+from ckpt_surgeon.formats.pickle_words import class_of, words
+from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, StorageId, dtype_named, is_storage, require_storage, storage_id
 from ckpt_surgeon.spec import Opaque, TensorSpec
 
 __all__ = ["Entry", "StoredTensor", "TensorNode", "sizes_of", "tensor_of"]
@@ -56,8 +57,7 @@ class StoredTensor:
         """Bytes of the storage from its first to past its last element."""
         if not self.spec.numel:
             return 0
-        last = sum((size - 1) * stride for size, stride in zip(self.spec.shape, self.strides, strict=True))
-        return (last + 1) * self.spec.dtype.itemsize
+        return _reach(self.spec.shape, self.strides) * self.spec.dtype.itemsize
 
     @property
     def part(self) -> tuple[str, int, int]:
@@ -83,6 +83,11 @@ Entry = TensorNode | Opaque
 _Rebuild = Callable[[Call, Mapping[str, int], int], Entry]
 
 
+def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements of the storage from the first to past the last one of a tensor which is not empty."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
 def contiguous_strides(shape: tuple[int, ...], like: tuple[int, ...] = ()) -> tuple[int, ...]:
     """The strides of a contiguous tensor; where they do not matter (size 1, or no elements at all) those of `like`."""
     if like and 0 in shape:
@@ -101,22 +106,25 @@ def tensor_of(node: Node, storage_nbytes: Mapping[str, int], levels: int = _MAX_
     """
     if type(node) is not Call or type(node.function) is not Global or node.kind != "reduce":
         return None
-    rebuild = _REBUILDERS.get(node.function.path)
-    if rebuild is None:
+    kind = TENSORS.get(meant_by(node.function))
+    if kind is None:
         return None
     if node.state is not ABSENT or node.items or node.pairs:
         return Opaque("tensor with a state of its own")
     if not levels:
         raise LimitError(f"a tensor wrapped more than {_MAX_LEVELS} times")
-    return rebuild(node, storage_nbytes, levels - 1)
+    rebuild = _REBUILDERS.get(kind)
+    return rebuild(node, storage_nbytes, levels - 1) if rebuild else Opaque(kind)
 
 
-def _typed(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Entry:
+def _strided(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Entry:
     """`_rebuild_tensor(storage, offset, size, stride)`, `_v2(..., requires_grad, hooks[, metadata])`, `_v3(..., dtype[, metadata])`."""
     count, metadata_at, dtype_at = _LAYOUTS[node.function.name]
     arguments = node.arguments
-    if len(arguments) not in (count, count + (metadata_at is not None)) or not is_storage(arguments[0]):
+    if len(arguments) not in (count, count + (metadata_at is not None)):
         raise CorruptError(f"{node.function.name} with {len(arguments)} arguments, which torch does not write")
+    if not is_storage(arguments[0]):
+        raise CorruptError(f"a tensor on {words(arguments[0])}, which is no storage")
     storage = storage_id(arguments[0])
     dtype = storage.dtype if dtype_at is None else dtype_named(arguments[dtype_at])
     if dtype is None:
@@ -126,7 +134,7 @@ def _typed(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Entry
     flags = _flags(metadata)
     if flags is None:
         return Opaque("tensor with unknown metadata")
-    base, room = _part(storage.key, storage.nbytes, storage.view, storage.itemsize, storage_nbytes)
+    base, room = _part(storage, storage_nbytes)
     stored = StoredTensor(storage.key, base, room, TensorSpec(shape, dtype), _offset(arguments[1]), strides, *flags)
     return TensorNode(_checked(stored), node)
 
@@ -137,32 +145,31 @@ _LAYOUTS: Final[Mapping[str, tuple[int, int | None, int | None]]] = MappingProxy
 )
 
 
-def _part(key: str, nbytes: int, view: tuple[str, int, int] | None, itemsize: int, storage_nbytes: Mapping[str, int]) -> tuple[int, int]:
+def _part(storage: StorageId, storage_nbytes: Mapping[str, int]) -> tuple[int, int]:
     """First byte and bytes of the storage's part; its real size has to be the one which the pickle claims."""
-    require_storage(key, storage_nbytes)
-    # The bytes of a storage need not be a multiple of the element size; its claimed elements are those which fit.
-    if storage_nbytes[key] // itemsize * itemsize != nbytes:
-        raise CorruptError(f"storage {key!r} has {storage_nbytes[key]} bytes, and the pickle claims {nbytes}")
-    if view is None:
-        return 0, storage_nbytes[key]
-    _, offset, numel = view
-    return offset * itemsize, numel * itemsize
+    require_storage(storage, storage_nbytes)
+    if storage.view is None:
+        return 0, storage_nbytes[storage.key]
+    _, offset, numel = storage.view
+    return offset * storage.itemsize, numel * storage.itemsize
 
 
 def sizes_of(node: Node, what: str) -> tuple[int, ...]:
     """A torch.Size, tuple or list of up to 64 sizes; CorruptError, which names `what` it is of a tensor, for anything else."""
-    if type(node) is Call and class_of(node) == "torch.Size" and len(node.arguments) == 1:
+    if called_by(node) == SIZE and len(node.arguments) == 1:
         node = node.arguments[0]
     if not isinstance(node, tuple | list):
-        raise CorruptError(f"a tensor whose {what} is no tuple")
-    if len(node) > _MAX_DIMS or not all(type(size) is int and 0 <= size <= MAX_NBYTES for size in node):
-        raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0")
+        raise CorruptError(f"a tensor whose {what} is no tuple: {words(node)}")
+    wrong = next((size for size in node if type(size) is not int or not 0 <= size <= MAX_NBYTES), None)
+    if len(node) > _MAX_DIMS or wrong is not None:
+        found = f"{len(node)}" if wrong is None else words(wrong)
+        raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0: {found}")
     return tuple(node)
 
 
 def _offset(node: Node) -> int:
     if type(node) is not int or not 0 <= node <= MAX_NBYTES:
-        raise CorruptError("a tensor whose offset is no number of at least 0")
+        raise CorruptError(f"a tensor whose offset is no number of at least 0: {words(node)}")
     return node
 
 
@@ -202,15 +209,12 @@ def _parameter(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> En
     return TensorNode(inner.stored, inner.node, node) if isinstance(inner, TensorNode) else inner
 
 
-_PLAIN_TYPES: Final = frozenset({"torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter"})
-
-
 def _from_type(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> Entry:
     """`_rebuild_from_type_v2(function, type, arguments, state)`: a tensor with attributes, or of a subclass."""
     if len(node.arguments) != 4 or type(node.arguments[2]) is not tuple:
         raise CorruptError("a tensor of a subclass in a form which torch does not write")
     function, kind, arguments, _ = node.arguments
-    if type(kind) is not Global or kind.path not in _PLAIN_TYPES:
+    if meant_by(kind) not in PLAIN_TENSORS:
         return Opaque(f"tensor subclass {class_name(kind)}")
     inner = tensor_of(Call(function, arguments), storage_nbytes, levels)
     if isinstance(inner, TensorNode) and kind.name == "Parameter":
@@ -237,44 +241,52 @@ def _meta(node: Call, _storages: Mapping[str, int], _levels: int) -> Entry:
 def _sparse(node: Call, storage_nbytes: Mapping[str, int], levels: int) -> Entry:
     """`_rebuild_sparse_tensor(layout, (indices, values, size[, is_coalesced]))`, compressed: `(..., values, size)`."""
     layout, data = node.arguments if len(node.arguments) == 2 else (None, None)
-    if type(layout) is not Call or not layout.arguments or type(data) is not tuple or len(data) not in (3, 4):
-        raise CorruptError("a sparse tensor in a form which torch does not write")
-    name = str(layout.arguments[0]).removeprefix("torch.")
+    name = _layout_name(layout)
+    if name is None or type(data) is not tuple or len(data) not in (3, 4):
+        raise CorruptError(f"a sparse tensor in a form which torch does not write: its layout is {words(layout)}")
     parts = [tensor_of(part, storage_nbytes, levels) for part in data]
     values = [part for part in parts if isinstance(part, TensorNode)]
-    sizes = [part for part in data if type(part) is tuple or class_of(part) == "torch.Size"]
+    sizes = [part for part in data if type(part) is tuple or called_by(part) == SIZE]
     if len(values) < 2 or len(sizes) != 1:
         raise CorruptError("a sparse tensor without indices, values and size")
     return Opaque(f"{name} tensor {TensorSpec(sizes_of(sizes[0], 'size'), values[-1].stored.spec.dtype)}")
 
 
-def _quantized(node: Call, _storages: Mapping[str, int], _levels: int) -> Entry:
-    if len(node.arguments) < 3 or not is_storage(node.arguments[0]):
+def _layout_name(node: Node) -> str | None:
+    """`sparse_coo`; None for what is no layout."""
+    if called_by(node) != LAYOUT or len(node.arguments) != 1 or not isinstance(node.arguments[0], str):
+        return None
+    name = str(node.arguments[0]).removeprefix("torch.")
+    return name if name in _LAYOUTS_OF_TORCH else None
+
+
+_LAYOUTS_OF_TORCH: Final = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"})
+
+
+def _quantized(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Entry:
+    """`_rebuild_qtensor(storage, offset, size, stride, quantizer, requires_grad, hooks)`."""
+    if len(node.arguments) != 7 or not is_storage(node.arguments[0]):
         raise CorruptError("a quantized tensor in a form which torch does not write")
-    return Opaque(
-        f"quantized tensor {node.arguments[0].pid[1].name.removesuffix('Storage').lower()}{list(sizes_of(node.arguments[2], 'size'))}"
-    )
-
-
-def _other(description: str) -> _Rebuild:
-    return lambda _node, _storages, _levels: Opaque(description)
+    storage, shape, strides = storage_id(node.arguments[0]), sizes_of(node.arguments[2], "size"), sizes_of(node.arguments[3], "stride")
+    owner = node.arguments[0].pid[1]
+    packed = QUANTIZED_STORAGES.get(meant_by(owner))
+    if packed is None or len(shape) != len(strides):
+        raise CorruptError(f"a quantized tensor of {len(shape)} sizes and {len(strides)} strides on a {owner.path}")
+    itemsize, per_item = packed
+    _, room = _part(storage, storage_nbytes)
+    end = _offset(node.arguments[1]) + _reach(shape, strides)
+    if 0 not in shape and -(-end // per_item) * itemsize > room:
+        raise CorruptError(f"a quantized tensor {list(shape)} which reaches past the {room} bytes of its storage {storage.key!r}")
+    return Opaque(f"quantized tensor {owner.name.removesuffix('Storage').lower()}{list(shape)}")
 
 
 _REBUILDERS: Final[Mapping[str, _Rebuild]] = MappingProxyType(
     {
-        "torch._utils._rebuild_tensor": _typed,
-        "torch._utils._rebuild_tensor_v2": _typed,
-        "torch._utils._rebuild_tensor_v3": _typed,
-        "torch._utils._rebuild_parameter": _parameter,
-        "torch._utils._rebuild_parameter_with_state": _parameter,
-        "torch._tensor._rebuild_from_type_v2": _from_type,
-        "torch._utils._rebuild_meta_tensor_no_storage": _meta,
-        "torch._utils._rebuild_sparse_tensor": _sparse,
-        "torch._utils._rebuild_qtensor": _quantized,
-        "torch._utils._rebuild_nested_tensor": _other("nested tensor"),
-        "torch._utils._rebuild_wrapper_subclass": _other("tensor of a wrapper subclass"),
-        "torch._utils._rebuild_device_tensor_from_numpy": _other("tensor stored as a numpy array"),
-        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _other("tensor of another device"),
-        "torch._utils._rebuild_xla_tensor": _other("tensor stored as a numpy array"),
+        "strided": _strided,
+        "parameter": _parameter,
+        "typed": _from_type,
+        "meta": _meta,
+        "sparse": _sparse,
+        "quantized": _quantized,
     }
 )

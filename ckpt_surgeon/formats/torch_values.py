@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ckpt_surgeon.errors import LimitError, UnsafeError
-from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Global, Node, Set
-from ckpt_surgeon.formats.pickle_words import class_of, words
-from ckpt_surgeon.formats.torch_containers import pairs_of, set_items
+from ckpt_surgeon.formats.pickle_names import FROZENSET, ORDERED_DICT, SIZE, called_by
+from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Node, Set
+from ckpt_surgeon.formats.pickle_words import words
+from ckpt_surgeon.formats.torch_containers import encoded_text, pairs_of, set_items
 
 __all__ = ["value_of"]
 
@@ -49,29 +50,21 @@ def _container(node: Node, convert: Load) -> Any:
         return {_hashable(convert(key)): convert(value) for key, value in node.pairs}
     items = set_items(node)
     if items is not None:
-        is_frozen = node.frozen if type(node) is Set else class_of(node).endswith("frozenset")
+        is_frozen = node.frozen if type(node) is Set else called_by(node) == FROZENSET
         return (frozenset if is_frozen else set)(_hashable(convert(item)) for item in items)
     return _called(node, convert)
 
 
 def _called(node: Node, convert: Load) -> Any:
-    path = class_of(node)
     if type(node) is Call and node.state is ABSENT:
-        if path == "collections.OrderedDict":
-            return OrderedDict((_hashable(convert(key)), convert(value)) for key, value in pairs_of(node) or ())
-        if path == "torch.Size" and len(node.arguments) == 1:
+        pairs, encoded = pairs_of(node), encoded_text(node)
+        if encoded is not None:
+            return encoded.encode("latin-1")
+        if called_by(node) == ORDERED_DICT and pairs is not None:
+            return OrderedDict((_hashable(convert(key)), convert(value)) for key, value in pairs)
+        if called_by(node) == SIZE and len(node.arguments) == 1:
             return convert(node.arguments[0])
-        if path == "_codecs.encode" and len(node.arguments) == 2:
-            return _encoded(*node.arguments)
-        if path in ("__builtin__.bytes", "builtins.bytes") and not node.arguments:
-            return b""
-    raise UnsafeError(f"a value of {node.path if type(node) is Global else words(node)}: only its class could rebuild it")
-
-
-def _encoded(text: Node, encoding: Node) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise UnsafeError(f"bytes in the encoding {words(encoding)}: only Latin-1 is read")
-    return str(text).encode("latin-1")
+    raise UnsafeError(f"a value of {words(node)}: only its class could rebuild it")
 
 
 def _hashable(value: Any) -> Any:

@@ -254,7 +254,7 @@ BAD = [
     ("a long memo which holds nothing", b"j\x00\x00\x00\xff.", CorruptError, "memo"),
     ("a memo number which is none", b"gx\n.", CorruptError, "damaged"),
     ("PUT of nothing", b"q\x00.", CorruptError, "empty stack"),
-    ("PUT under a negative number", b"Np-1\n.", CorruptError, "-1"),
+    ("PUT under a negative number", b"Np-1\n.", CorruptError, "out of order"),
     ("MEMOIZE of nothing", b"\x94.", CorruptError, "empty stack"),
     ("REDUCE of nothing", b"R.", CorruptError, "empty stack"),
     ("REDUCE with a list", b"ca\nb\n]R.", CorruptError, "arguments"),

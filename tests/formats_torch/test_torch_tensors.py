@@ -207,7 +207,7 @@ BAD_NODES: list[tuple[str, Node, str]] = [
     ("65 dims", tensor_node(None, 0, (1,) * 65, (1,) * 65), "64 sizes"),
     ("no arguments", Call(Global("torch._utils", "_rebuild_tensor_v2"), ()), "0 arguments"),
     ("too many arguments", tensor_node(None, 0, (6,), (1,), None, 1), "8 arguments"),
-    ("no storage", tensor_node("storage", 0, (6,), (1,)), "arguments"),
+    ("no storage", tensor_node("storage", 0, (6,), (1,)), "'storage', which is no storage"),
     ("a storage which is not there", tensor_node(storage_node("1")), "not in the file"),
     ("a storage named by a path", tensor_node(storage_node("../0")), "not in the file"),
     ("a storage smaller than said", tensor_node(storage_node(numel=7)), "claims 28"),
