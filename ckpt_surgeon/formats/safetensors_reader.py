@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ckpt_surgeon.disk import FileRange, InputFile
-from ckpt_surgeon.errors import CorruptError, LimitError
+from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 from ckpt_surgeon.formats.carried import split_metadata
 from ckpt_surgeon.formats.safetensors_table import LENGTH_BYTES, MAX_HEADER_BYTES, Table, parse_table
 from ckpt_surgeon.spec import Header
@@ -28,7 +28,7 @@ class SafetensorsReader:
         try:
             header_end, table = _read_table(file)
             carried = split_metadata(table.metadata)
-            entries = carried.with_ties({key: place.spec for key, place in table.places.items()})
+            entries = carried.with_ties({key: place.entry for key, place in table.places.items()})
         except (CorruptError, LimitError) as error:
             raise _of_file(error, file.path) from error
         self.paths = (file.path,)
@@ -39,7 +39,7 @@ class SafetensorsReader:
         self._offsets = {key: header_end + place.offset for key, place in table.places.items()}
 
     def span(self, key: str) -> FileRange:
-        """Where the bytes of a tensor lie; KeyError for an unknown key."""
+        """Where the bytes of a tensor lie; KeyError for an unknown key, and for an opaque entry."""
         return FileRange(self._file, self._offsets[self.header.canonical(key)], self.header.tensors[key].nbytes)
 
     def read(self, key: str) -> torch.Tensor:
@@ -53,8 +53,8 @@ class SafetensorsReader:
         return torch.frombuffer(self._file.read_buffer(span.offset, span.nbytes), dtype=dtype).reshape(spec.shape)
 
     def read_opaque(self, key: str) -> NoReturn:
-        """A safetensors file holds nothing but plain tensors: KeyError."""
-        raise KeyError(key)
+        """UnsafeError: what is opaque here is of a dtype which torch lacks. KeyError for a key which is no opaque entry."""
+        raise UnsafeError(f"{self.header.opaque[key]}: it cannot be read as a tensor", where=f"{self._file.path}: {key}")
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.strict_json import parse_json
-from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
+from ckpt_surgeon.spec import DTYPES, DType, Entry, Opaque, TensorSpec
 
 __all__ = ["LENGTH_BYTES", "MAX_HEADER_BYTES", "TAGS", "Place", "Table", "header_bytes", "parse_table"]
 
@@ -22,6 +23,8 @@ LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 # Sizes above this overflow the reference reader; so does a product of sizes which exceeds it.
 _MAX_SIZE = 2**63 - 1
+# The widest element, a C64.
+_MAX_ITEM_BYTES = 8
 # torch allows 64 dims in places, numpy 64; a longer shape only serves to make products slow.
 _MAX_DIMS = 64
 _METADATA = "__metadata__"
@@ -29,6 +32,8 @@ _FIELDS = {"dtype", "shape", "data_offsets"}
 _ALIGNMENT = 8
 # Two four-bit values to a byte: torch counts bytes, safetensors values.
 _PACKED_TAG, _PACKED = "F4", DTYPES["float4_e2m1fn_x2"]
+# Bits of a value which torch has no dtype for, or not in every shape; the bytes are whole all the same.
+_NARROW_BITS = {_PACKED_TAG: 4, "F6_E2M3": 6, "F6_E3M2": 6}
 
 TAGS: Mapping[str, DType] = MappingProxyType(
     {
@@ -59,9 +64,9 @@ _TAG_OF = {dtype: tag for tag, dtype in TAGS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A tensor and where its bytes start, counted from the end of the header."""
+    """A tensor, or one of which torch has no like, and where its bytes start, counted from the end of the header."""
 
-    spec: TensorSpec
+    entry: Entry
     offset: int
 
 
@@ -82,17 +87,17 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
         raise CorruptError("the safetensors header does not start with '{'")
     items = parse_json(data, "the safetensors header")
     metadata = _metadata(items.pop(_METADATA, {}))
-    found = [(_begin_end(key, item), key, _spec(key, item)) for key, item in items.items()]
-    found.sort(key=lambda entry: entry[0])
+    found = [(_begin_end(key, item), key, *_entry(key, item)) for key, item in items.items()]
+    found.sort(key=lambda each: each[0])
     position = 0
-    for (begin, end), key, spec in found:
+    for (begin, end), key, entry, nbytes in found:
         if begin != position:
             raise CorruptError(f"its bytes start at {begin}, those before it end at {position}: a hole or an overlap", where=key)
-        if end - begin != spec.nbytes:
-            raise CorruptError(f"{spec} takes {spec.nbytes} bytes, its offsets hold {end - begin}", where=key)
+        if end - begin != nbytes:
+            raise CorruptError(f"{entry} takes {nbytes} bytes, its offsets hold {end - begin}", where=key)
         position = end
     _check_end(position, data_bytes)
-    return Table({key: Place(spec, begin) for (begin, _), key, spec in found}, metadata)
+    return Table({key: Place(entry, begin) for (begin, _), key, entry, _ in found}, metadata)
 
 
 def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> bytes:
@@ -123,20 +128,30 @@ def _begin_end(key: str, item: Any) -> tuple[int, int]:
     return offsets[0], offsets[1]
 
 
-def _spec(key: str, item: dict[str, Any]) -> TensorSpec:
+def _entry(key: str, item: dict[str, Any]) -> tuple[Entry, int]:
+    """The tensor, and its bytes."""
     shape, tag = item["shape"], item["dtype"]
     if not _are_sizes(shape) or len(shape) > _MAX_DIMS:
         raise CorruptError("the shape is no list of sizes >= 0", where=key)
-    if not isinstance(tag, str) or tag not in TAGS:
-        raise CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(TAGS)}", where=key)
-    if tag == _PACKED_TAG:
-        if not shape or shape[-1] % 2:
-            raise CorruptError(f"{tag} needs an even last dim, for two values share a byte; the shape is {shape}", where=key)
-        shape = [*shape[:-1], shape[-1] // 2]
-    spec = TensorSpec(tuple(shape), TAGS[tag])
-    if spec.nbytes > _MAX_SIZE:
-        raise CorruptError(f"{spec} takes more bytes than a file can hold", where=key)
-    return spec
+    if not isinstance(tag, str) or tag not in (*TAGS, *_NARROW_BITS):
+        raise CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(dict.fromkeys((*TAGS, *_NARROW_BITS)))}", where=key)
+    # An empty tensor is held to this too: torch counts its strides, and the reference the sizes before the 0.
+    if prod(max(size, 1) for size in shape) * _MAX_ITEM_BYTES > _MAX_SIZE:
+        raise CorruptError(f"{tag}{shape} takes more bytes than a file can hold", where=key)
+    if tag not in _NARROW_BITS:
+        spec = TensorSpec(tuple(shape), TAGS[tag])
+        return spec, spec.nbytes
+    return _narrow_entry(key, tag, shape)
+
+
+def _narrow_entry(key: str, tag: str, shape: list[int]) -> tuple[Entry, int]:
+    """A tensor of values which are narrower than a byte; opaque unless torch can hold it too."""
+    nbytes, bits = divmod(prod(shape) * _NARROW_BITS[tag], 8)
+    if bits:
+        raise CorruptError(f"{tag}{shape} does not end with a byte", where=key)
+    if tag == _PACKED_TAG and shape and shape[-1] % 2 == 0:
+        return TensorSpec((*shape[:-1], shape[-1] // 2), _PACKED), nbytes
+    return Opaque(f"{tag}{shape}, of which torch has no like"), nbytes
 
 
 def _are_sizes(value: Any) -> bool:

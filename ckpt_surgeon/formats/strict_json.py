@@ -1,23 +1,32 @@
-"""JSON as files from strangers may hold it: no duplicate keys, no NaN, bounded depth; all else is CorruptError."""
+"""JSON as files from strangers may hold it: no duplicate keys, no NaN, bounded depth and number of values; all else is refused."""
 
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any, NoReturn
 
-from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.errors import CorruptError, LimitError
 
 __all__ = ["parse_json"]
 
 # Longest honest nesting: a safetensors header or an index has 4 levels, `_metadata` a few more.
 _MAX_DEPTH = 32
+# A header says some 8 things of a tensor: this is enough for 200,000. Each takes up to 64 bytes, whatever it takes in the file.
+_MAX_VALUES = 2_000_000
 
 
 def parse_json(data: bytes | str, what: str) -> Any:
-    """The value in `data`; CorruptError, which calls it `what`, for whatever a strict reader should not accept."""
+    """The value in `data`, which the errors call `what`.
+
+    Raises CorruptError for whatever a strict reader should not accept, LimitError for more values than any checkpoint needs.
+    """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused)
+        values = sum(map(text.count, ",[{"))
+        if values > _MAX_VALUES:
+            raise LimitError(f"{what} holds some {values:,} values: {_MAX_VALUES:,} are allowed")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_int=_whole, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise CorruptError(f"{what} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except RecursionError as error:
@@ -35,6 +44,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice!r} stands twice")
+    return value
+
+
+def _whole(digits: str) -> int | float:
+    """The number; `-0` is a fraction, as the reference reader has it, and no size."""
+    return -0.0 if digits == "-0" else int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(f"{digits} is out of range")
     return value
 
 

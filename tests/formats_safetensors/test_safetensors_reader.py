@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ckpt_surgeon.disk import InputFile
-from ckpt_surgeon.errors import CorruptError, LimitError
+from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 from ckpt_surgeon.formats.safetensors_reader import SafetensorsReader
 from ckpt_surgeon.formats.safetensors_table import TAGS
 from ckpt_surgeon.spec import DTYPES, TensorSpec
@@ -84,6 +84,23 @@ def test_a_file_without_tensors_is_a_checkpoint_without_tensors(raw, read):
     assert len(read(raw(b"{}      ")).header) == 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape", "nbytes"),
+    [("F6_E2M3", [4], 3), ("F6_E3M2", [2, 8], 12), ("F6_E2M3", [0], 0), ("F4", [2, 3], 3), ("F4", [0, 3], 0)],
+)
+def test_a_dtype_which_torch_lacks_is_listed_and_read_by_nobody(raw, read, dtype, shape, nbytes):
+    odd = {"dtype": dtype, "shape": shape, "data_offsets": [0, nbytes]}
+    reader = read(raw({"odd": odd, "w": {**HALVES, "data_offsets": [nbytes, nbytes + 4]}}, bytes(nbytes) + b"abcd"))
+    assert list(reader.header) == ["odd", "w"]
+    assert str(reader.header.opaque["odd"]) == f"{dtype}{shape}, of which torch has no like"
+    assert reader.span("w").read(0, 4) == b"abcd"
+    with pytest.raises(UnsafeError, match=rf"raw.safetensors: odd: {dtype}"):
+        reader.read_opaque("odd")
+    for method in (reader.read, reader.span):
+        with pytest.raises(KeyError):
+            method("odd")
+
+
 def test_unknown_keys_are_key_errors(raw, read):
     reader = read(raw(tensor(), b"abcd"))
     for method in (reader.read, reader.span, reader.read_opaque):
@@ -116,7 +133,15 @@ BAD_ENTRIES = {
     "sizes whose product overflows 64 bits to the right number": (tensor(shape=[2**32 + 1, 2**32 - 1, 2]), b"abcd"),
     "a size over 2**63": (tensor(shape=[2**64 + 2]), b"abcd"),
     "a thousand dims": (tensor(shape=[1] * 999 + [2]), b"abcd"),
-    "an unknown dtype": (tensor(dtype="F6_E2M3"), b"abcd"),
+    "an unknown dtype": (tensor(dtype="F128"), b"abcd"),
+    "a size of minus zero": (b'{"w": {"dtype": "U8", "shape": [-0], "data_offsets": [0, 0]}}', b""),
+    "an offset of minus zero": (b'{"w": {"dtype": "U8", "shape": [0], "data_offsets": [-0, 0]}}', b""),
+    "sizes before a zero whose product overflows": (tensor(shape=[2**40, 2**40, 0], data_offsets=[0, 0]), b""),
+    "sizes after a zero which torch cannot hold": (tensor(shape=[0, 2**40, 2**40], data_offsets=[0, 0]), b""),
+    "six-bit values which end within a byte": (tensor(dtype="F6_E2M3", shape=[3], data_offsets=[0, 3]), b"abc"),
+    "six-bit values larger than their bytes": (tensor(dtype="F6_E3M2", shape=[8], data_offsets=[0, 4]), b"abcd"),
+    "truth values of one bit": (tensor(dtype="B1"), b"abcd"),
+    "two fields for one": (tensor(data_offsets={"begin": 0, "end": 4}), b"abcd"),
     "a dtype in lower case": (tensor(dtype="f16"), b"abcd"),
     "a dtype which is a number": (tensor(dtype=16), b"abcd"),
     "a dtype which is a list": (tensor(dtype=["F16"]), b"abcd"),
@@ -158,6 +183,13 @@ BAD_TEXTS = {
     "deep objects": b'{"w": ' * 50_000 + b"1" + b"}" * 50_000,
     "lists of forty levels": b'{"w": ' + b"[" * 40 + b"]" * 40 + b"}",
     "a zero byte": b"{}\0",
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "a control character in a key": b'{"__metadata__": {"a\x01": "b"}}',
+    "a number out of range": b'{"__metadata__": {"a": 1e999}}',
+    "a number with a leading zero": b'{"w": {"dtype": "U8", "shape": [00], "data_offsets": [0, 0]}}',
+    "a number in hexadecimal": b'{"w": {"dtype": "U8", "shape": [0x0], "data_offsets": [0, 0]}}',
+    "UTF-8 in three bytes for two": b'{"\xe0\x80\xaf": {}}',
+    "a surrogate pair in UTF-8": b'{"\xed\xa0\x80\xed\xb0\x80": {}}',
     "single quotes": b"{'w': 1}",
 }
 
@@ -189,8 +221,8 @@ def test_a_refusal_is_one_line(raw, read, lie):
 def test_the_error_names_the_tensor_what_was_found_and_what_fits(raw, read):
     with pytest.raises(CorruptError, match=r"raw.safetensors: w: f16\[3\] takes 6 bytes, its offsets hold 4"):
         read(raw(tensor(shape=[3]), b"abcd"))
-    with pytest.raises(CorruptError, match=r"'F6_E2M3' is not known; known are F64, "):
-        read(raw(tensor(dtype="F6_E2M3"), b"abcd"))
+    with pytest.raises(CorruptError, match=r"'F128' is not known; known are F64, "):
+        read(raw(tensor(dtype="F128"), b"abcd"))
 
 
 @pytest.mark.parametrize("size", range(8))
@@ -233,7 +265,7 @@ def test_a_length_which_ends_in_the_middle_of_the_header_is_refused(raw, read):
         read(raw(tensor(), b"abcd", length=10))
 
 
-DTYPE_BITS = {"U8": 8, "F16": 16, "F32": 32, "F4": 4, "BOOL": 8}
+DTYPE_BITS = {"U8": 8, "F16": 16, "F32": 32, "F4": 4, "BOOL": 8, "F6_E2M3": 6}
 
 
 @st.composite
@@ -267,7 +299,10 @@ def test_what_is_accepted_here_the_reference_library_accepts_and_reads_alike(tmp
             return
         with safe_open(path, "pt") as reference:
             assert sorted(reference.keys()) == sorted(reader.header)
-            for key in reader.header:
+            for key in reader.header.opaque:
+                with pytest.raises(SafetensorError):
+                    reference.get_tensor(key)
+            for key in reader.header.tensors:
                 found, other = reader.read(key), reference.get_tensor(key)
                 assert (found.shape, found.dtype) == (other.shape, other.dtype)
                 assert torch.equal(found.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))

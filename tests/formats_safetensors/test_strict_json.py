@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.strict_json import parse_json
 
 VALUES = st.recursive(
@@ -51,6 +51,8 @@ def test_what_is_right_is_left_alone(text):
         ("[Infinity]", "Infinity is no JSON number"),
         ('{"a": -Infinity}', "-Infinity is no JSON number"),
         ("9" * 5000, "no valid JSON"),
+        ("1e999", "1e999 is out of range"),
+        ('{"a": [-1e400]}', "-1e400 is out of range"),
         (nested(33), "more than 32 levels"),
         (nested(200_000), "too deeply"),
         ('"\\ud800"', "half a surrogate pair"),
@@ -67,3 +69,18 @@ def test_what_has_no_one_meaning_is_refused_by_name(text, message):
     with pytest.raises(CorruptError, match=message) as caught:
         parse_json(text, "the header")
     assert str(caught.value).startswith("the header ")
+
+
+def test_minus_zero_is_a_fraction():
+    value = parse_json("[-0, 0, -1, -0.0, 1e2]", "x")
+    assert (value, [type(number) for number in value]) == ([0, 0, -1, 0, 100], [float, int, int, float, float])
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '""', "1"])
+def test_a_text_of_very_many_values_is_refused_before_it_is_read(item):
+    with pytest.raises(LimitError, match="the header holds some [24],000,00"):
+        parse_json(f"[{','.join([item] * 2_000_001)}]", "the header")
+
+
+def test_a_long_text_of_few_values_is_read():
+    assert parse_json(f'{{"{"x" * 10_000_000}": 1}}', "x") == {"x" * 10_000_000: 1}
