@@ -71,12 +71,32 @@ def test_a_kill(tmp_path, scenario, is_after):
     assert broken_promises(stage, make, with_looks=False) == []
 
 
-def test_a_folder_lost_between_the_two_steps_of_a_swap_is_given_back_by_a_run_which_then_fails(tmp_path):
-    stage = Stage(tmp_path, SCENARIOS[-1])
+def cut_between_the_two_steps(stage):
+    """A run is killed where the old folder is put aside, and the new one has not taken its name."""
+    stage.lay()
     second = [i for i, name in enumerate(calls_of(stage)) if name == "rename"][1]
     stage.lay()
     assert ended(stage, MortalMachine(second, is_after=False, lacks_exchange=True)) is None
     assert digest(stage.out) is None
-    with pytest.raises(ZeroDivisionError), publish_folder(str(stage.out), force=True):
+
+
+def fail_in_the_middle(stage):
+    with pytest.raises((ZeroDivisionError, DiskError)), publish_folder(str(stage.out), force=True):
         raise ZeroDivisionError
+
+
+def test_a_folder_lost_between_the_two_steps_of_a_swap_is_given_back_by_a_run_which_then_fails(tmp_path):
+    stage = Stage(tmp_path, SCENARIOS[-1])
+    cut_between_the_two_steps(stage)
+    fail_in_the_middle(stage)
     assert digest(stage.out) == stage.old
+
+
+def test_a_folder_lost_between_the_two_steps_of_a_swap_survives_a_fault_of_the_next_run(tmp_path):
+    stage = Stage(tmp_path, SCENARIOS[-1])
+    for number in range(20):
+        cut_between_the_two_steps(stage)
+        with in_place(FaultyMachine(number, errno.EIO)):
+            fail_in_the_middle(stage)
+        fail_in_the_middle(stage)
+        assert digest(stage.out) == stage.old, number
