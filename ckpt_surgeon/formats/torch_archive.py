@@ -99,10 +99,10 @@ class ZipStorages:
         is_whole = nbytes == self.nbytes[key]  # then it is checked while it is read, once
         span = self._archive.span(_STORAGES + key) if is_whole else self.span(key)
         if span is None:
-            return bytearray(memoryview(self._archive.read(_STORAGES + key))[offset : offset + nbytes])
+            return bytearray(self._archive.read(_STORAGES + key, offset, nbytes))
         buffer = span.file.read_buffer(span.part(offset, nbytes).offset, nbytes)
         if is_whole and key not in self._intact:
-            self._judge(key, is_intact=zlib.crc32(buffer) == self._archive.records[_STORAGES + key].crc)
+            self._judge(key, is_intact=self._archive.records[_STORAGES + key].crc in (None, zlib.crc32(buffer)))
         return buffer
 
     def _judge(self, key: str, *, is_intact: bool) -> None:

@@ -160,9 +160,9 @@ def sizes_of(node: Node, what: str) -> tuple[int, ...]:
         node = node.arguments[0]
     if not isinstance(node, tuple | list):
         raise CorruptError(f"a tensor whose {what} is no tuple: {words(node)}")
-    wrong = next((size for size in node if type(size) is not int or not 0 <= size <= MAX_NBYTES), None)
-    if len(node) > _MAX_DIMS or wrong is not None:
-        found = f"{len(node)}" if wrong is None else words(wrong)
+    wrong = next((size for size in node if type(size) is not int or not 0 <= size <= MAX_NBYTES), ABSENT)
+    if len(node) > _MAX_DIMS or wrong is not ABSENT:
+        found = str(len(node)) if wrong is ABSENT else words(wrong)
         raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0: {found}")
     return tuple(node)
 

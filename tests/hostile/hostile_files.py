@@ -165,15 +165,14 @@ def zipped(body: bytes, storages: Mapping[str, bytes] | None = None, **records: 
 
 
 def older(root: bytes = ENVELOPED, **parts: bytes) -> bytes:
-    """The single stream of torch before 1.6; `parts`: the bodies `magic`, `protocol`, `system`, `keys`, and `tail`.
-
-    Its persistent ids have a sixth part, the view: None.
+    """The single stream of torch before 1.6; `parts`: the bodies `magic`, `protocol`, `system`, `keys`; `tail`, and `view`, the sixth
+    part of its persistent ids.
     """
     bodies = [
         parts.get("magic", number(MAGIC)),
         parts.get("protocol", number(1001)),
         parts.get("system", b"}"),
-        root.replace(b"tQ", b"NtQ"),
+        root.replace(b"tQ", parts.get("view", b"N") + b"tQ"),
         parts.get("keys", listed(text("0"))),
     ]
     return b"".join(whole(body) for body in bodies) + parts.get("tail", struct.pack("<q", 6) + FLOATS)
