@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check bench fuzz clean
 
 demo: $(STAMP)
 	$(BIN)/ckpt-surgeon demo
@@ -27,6 +27,10 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# A million inputs of each parser; `make fuzz FUZZ="--inputs 10000 --only zip"` for fewer.
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzzing $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
