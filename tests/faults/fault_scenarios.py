@@ -54,14 +54,15 @@ SCENARIOS = (
 class Stage:
     """A folder with a source in `given`, and a destination in `home`; what stood there (`old`) and what shall (`new`), as digests."""
 
-    def __init__(self, folder: Path, scenario: Scenario) -> None:
+    def __init__(self, folder: Path, scenario: Scenario, *, home: Path | None = None, numel: int = 200) -> None:
+        """home: where the destination lies, if not in `folder`. numel: elements of each of the three tensors, of 4 bytes."""
         self.folder, self.scenario = folder, scenario
-        self.given, self.home, self._kept = folder / "given", folder / "home", folder / "kept"
+        self.given, self.home, self._kept = folder / "given", home or folder / "home", folder / "kept"
         for each in (self.given, self.home, self._kept):
-            each.mkdir(parents=True)
+            each.mkdir(parents=True, exist_ok=True)
         self.source, self.out = self.given / scenario.source, self.home / scenario.out
-        _save(self._kept / scenario.source, 1.0)
-        _save(self.source, 2.0)
+        _save(self._kept / scenario.source, 1.0, numel)
+        _save(self.source, 2.0, numel)
         self._source_digest = digest(self.source)
         self._plan = surgeon.plan(str(self.source))
         _convert(surgeon.plan(str(self._kept / scenario.source)), self._kept / scenario.out, scenario)
@@ -72,8 +73,8 @@ class Stage:
 
     def lay(self) -> None:
         """Put the destination's folder back to its beginning."""
-        shutil.rmtree(self.home)
-        self.home.mkdir()
+        for each in (self.out, self.workplace):
+            _remove(each)
         if self.scenario.is_over_old:
             copy = shutil.copytree if self.scenario.is_sharded else shutil.copyfile
             copy(self._kept / self.scenario.out, self.out)
@@ -109,7 +110,7 @@ class Stage:
         if code == 0 and found != self.new:
             broken.append("success was said, and the new one is not there")
         broken += [f"{path} passes for a checkpoint" for path in self._others() if _is_checkpoint(path)]
-        return broken + self._after_the_next_run()
+        return broken + self.violations_of_the_next_run()
 
     def _others(self) -> Iterator[str]:
         for folder, folders, files in os.walk(self.home):
@@ -118,19 +119,26 @@ class Stage:
                 if not Path(path).is_relative_to(self.out):
                     yield path
 
-    def _after_the_next_run(self) -> list[str]:
+    def violations_of_the_next_run(self) -> list[str]:
+        """Which promises are broken by a run in which nothing goes wrong, whatever was left to it."""
         try:
             self.write()
         except SurgeryError as error:
             return [f"the next run fails: {error}"]
         broken = [] if digest(self.out) == self.new else ["the next run does not write the new one"]
-        left = sorted(os.listdir(self.home))
-        broken += [] if left == [self.scenario.out] else [f"the next run leaves {left}"]
+        broken += [f"the next run leaves {self.workplace}"] if self.workplace.exists() else []
         return broken + ([] if digest(self.source) == self._source_digest else ["the source has changed"])
 
 
 def _convert(plan: surgeon.Plan, out: Path, scenario: Scenario) -> None:
     surgeon.write(plan, str(out), force=True, max_shard_size=SHARD_BYTES if scenario.is_sharded else None)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str | None:
@@ -141,8 +149,8 @@ def digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
-def _save(path: Path, value: float) -> None:
-    tensors = {f"layer.{key}": torch.full((200,), value + i) for i, key in enumerate("abc")}
+def _save(path: Path, value: float, numel: int) -> None:
+    tensors = {f"layer.{key}": torch.full((numel,), value + i) for i, key in enumerate("abc")}
     if path.suffix == ".safetensors":
         save_file(tensors, path)
     else:
