@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.patience import PATIENCE
 from ckpt_surgeon.keys.syntax import Capture
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ __all__ = ["PREFIX", "compile_regex", "require_small"]
 
 PREFIX = "re:"
 _MAX_LENGTH = 1024  # characters; hand-written expressions stay far below
-_MAX_KEY = 4096  # characters; the longest honest key seen has some 200
-_TIME_LIMIT = 0.25  # seconds for one key; an honest expression takes microseconds
 # Characters once all counts are written out, as the compiler does: 0.1 s and 60 MB, and no time limit holds it. Honest ones have hundreds.
 _MAX_WRITTEN_OUT = 200_000
 _MAX_DIGITS = 9  # of a count; more say no more than that it is too large
@@ -32,22 +31,14 @@ _Match = Callable[[str], dict[str, str] | None]
 def compile_regex(text: str) -> tuple[dict[str, Capture], _Match]:
     """The captures (the named groups) and the matcher of `re:...`.
 
-    Raises RulesError when the expression is empty, too long or wrong; the matcher raises it when a key takes too long.
+    Raises RulesError when the expression is empty, too long or wrong; the matcher raises what `Patience.search` does.
     """
     source = text.removeprefix(PREFIX)
     compiled = _compiled(source)
     names = sorted(compiled.groupindex, key=lambda name: compiled.groupindex[name])
 
     def match(key: str) -> dict[str, str] | None:
-        if len(key) > _MAX_KEY:
-            raise RulesError(f"{escape(text)}: the key {escape(key)} has {len(key)} characters; at most {_MAX_KEY} are matched")
-        try:
-            found = compiled.fullmatch(key, timeout=_TIME_LIMIT)
-        except TimeoutError:
-            raise RulesError(
-                f"{escape(text)}: took over {_TIME_LIMIT} s on the key {escape(key)}",
-                hint="Nested repetitions such as (a+)+ take exponential time; write the expression without them.",
-            ) from None
+        found = PATIENCE.search(text, key, lambda seconds: compiled.fullmatch(key, timeout=seconds))
         return None if found is None else {name: found[name] or "" for name in names}
 
     return dict.fromkeys(names, Capture("regex")), match
@@ -77,5 +68,5 @@ def _compiled(source: str) -> regex.Pattern[str]:
     require_small(source)
     try:
         return regex.compile(source, regex.VERSION0)
-    except (regex.error, OverflowError, RecursionError) as error:
+    except (regex.error, ValueError, OverflowError, RecursionError) as error:
         raise RulesError(f"{escape(source)}: no regular expression: {error}", hint="After `re:` stands Python's syntax.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import ClassVar
 
 from ckpt_surgeon.errors import Problem, RulesError
@@ -59,12 +60,18 @@ class Replace(NameDefaults):
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A run of `length` segments, and what stands in its place (None: nothing)."""
+    """A run of `length` segments, and what stands in its place (None: nothing). `first`: the segment with which it starts, if literal."""
 
     pattern: Pattern
     length: int
     template: Template | None
+    first: str | None
     known: dict[str, str | None] = field(default_factory=dict)  # run -> its replacement; a checkpoint repeats few runs many times
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """Sorts the longest first, and of one length those without wildcards."""
+        return -self.length, not self.pattern.is_literal
 
     def replacement(self, run: str) -> str | None:
         """What stands for the run; None where it does not match."""
@@ -85,12 +92,12 @@ class _Replacer:
     @classmethod
     def of(cls, pairs: Mapping[str, str]) -> _Replacer:
         """From the texts; RulesError for one which is wrong."""
-        parsed = sorted((_pair(*item) for item in pairs.items()), key=lambda pair: (-pair.length, not pair.pattern.is_literal))
-        firsts = {pair.pattern.text: _literal(parse_segments(pair.pattern.text)[0]) for pair in parsed}
-        anywhere = [pair for pair in parsed if firsts[pair.pattern.text] is None]
-        starting = {
-            first: [pair for pair in parsed if firsts[pair.pattern.text] in (first, None)] for first in firsts.values() if first is not None
-        }
+        parsed = sorted((_pair(*item) for item in pairs.items()), key=lambda pair: pair.rank)
+        starting: dict[str, list[_Pair]] = {}
+        for pair in parsed:
+            if pair.first is not None:
+                starting.setdefault(pair.first, []).append(pair)
+        anywhere = [pair for pair in parsed if pair.first is None]
         return cls(starting, anywhere)
 
     def replaced(self, key: str) -> str | None:
@@ -118,7 +125,7 @@ class _Replacer:
     def _longest(self, key: str, segments: Sequence[str], at: int) -> tuple[int, str] | None:
         """(its number of segments, its replacement) of the run to be replaced at this place."""
         best: tuple[_Pair, str] | None = None
-        for pair in self.starting.get(segments[at], self.anywhere):
+        for pair in merge(self.starting.get(segments[at], ()), self.anywhere, key=lambda pair: pair.rank):
             if best is not None and (pair.length < best[0].length or best[0].pattern.is_literal):
                 break
             if at + pair.length > len(segments):
@@ -142,7 +149,7 @@ def _pair(run: str, replacement: str) -> _Pair:
     for text in (run, replacement):
         if text and () in parse_segments(text):
             raise RulesError(f"replace: {text!r} has an empty segment", hint="Leave out dots at the start and at the end.")
-    return _Pair(pattern, len(segments), template)
+    return _Pair(pattern, len(segments), template, _literal(segments[0]))
 
 
 def _is_path(segment: Segment) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.patience import PATIENCE
 from ckpt_surgeon.keys.regular import require_small
 from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Sub"]
 
 _MAX_LENGTH = 1024  # characters of an expression or a replacement; hand-written ones stay far below
-_MAX_KEY = 4096  # characters; the longest honest key seen has some 200
-_TIME_LIMIT = 0.25  # seconds for one key; an honest expression takes microseconds
+_MAX_NAME = 65_536  # characters put into one name; a group may be put in hundreds of times at each place
+_MAX_PAIRS = 1000  # each is tried on each key; other tools' tables have tens
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Sub(NameDefaults):
 
     def __post_init__(self) -> None:
         assign(self, pairs=text_pairs(self.pairs, self.name, blank=True))
+        if len(self.pairs) > _MAX_PAIRS:
+            raise RulesError(f"sub: {len(self.pairs)} pairs; at most {_MAX_PAIRS} are allowed", hint="Use `rename` or `replace`.")
         self._compiled()
 
     def edits(self, keys: Sequence[str], target: Collection[str] | None) -> list[Edit]:
@@ -62,7 +65,7 @@ def _expression(text: str, replacement: str) -> regex.Pattern[str]:
     require_small(text)
     try:
         compiled = regex.compile(text, regex.VERSION0)
-    except (regex.error, OverflowError, RecursionError) as error:
+    except (regex.error, ValueError, OverflowError, RecursionError) as error:
         raise RulesError(f"sub: {escape(text)} is no regular expression: {error}") from None
     try:
         # A replacement is only read once something is found, so here an empty key is, with the same groups.
@@ -75,16 +78,26 @@ def _expression(text: str, replacement: str) -> regex.Pattern[str]:
 
 def _substituted(key: str, pairs: Sequence[tuple[regex.Pattern[str], str]]) -> str | None:
     """The new name, or None where no expression finds anything."""
-    if len(key) > _MAX_KEY:
-        raise RulesError(f"sub: the key {escape(key)} has {len(key)} characters; at most {_MAX_KEY} are searched")
     for expression, replacement in pairs:
-        try:
-            name, count = expression.subn(replacement, key, timeout=_TIME_LIMIT)
-        except TimeoutError:
-            hint = "Nested repetitions such as (a+)+ take exponential time; write the expression without them."
-            raise RulesError(f"sub: {escape(expression.pattern)} took over {_TIME_LIMIT} s on the key {escape(key)}", hint=hint) from None
+        name, count = _replaced(expression, replacement, key)
         if count and not name:
             raise RulesError(f"sub: {escape(expression.pattern)} leaves no name of {escape(key)}")
         if count:
             return name
     return None
+
+
+def _replaced(expression: regex.Pattern[str], replacement: str, key: str) -> tuple[str, int]:
+    """The name with every replacement in it, and their number."""
+    length = 0
+
+    def expanded(found: regex.Match[str]) -> str:
+        nonlocal length
+        text = found.expand(replacement)
+        length += len(text)
+        if length > _MAX_NAME:
+            raise RulesError(f"sub: {escape(replacement)} makes more than {_MAX_NAME} characters of {escape(key)}")
+        return text
+
+    text = f"sub: {expression.pattern}"
+    return PATIENCE.search(text, key, lambda seconds: expression.subn(expanded, key, timeout=seconds))

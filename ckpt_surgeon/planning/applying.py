@@ -9,6 +9,7 @@ from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.grouping import Group, group
 from ckpt_surgeon.keys.matching import matches_any
+from ckpt_surgeon.keys.patience import TooSlowError
 from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, TensorOp, Tie
 from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Change, Derived, Source, Step
@@ -84,6 +85,8 @@ def _apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, target: Header | 
     for each in groups:
         try:
             results.append((each, _derive(rule, op, each, table, target, allow)))
+        except TooSlowError:
+            raise
         except RulesError as error:
             problems += error.problems
     if problems:

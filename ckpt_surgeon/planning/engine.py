@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpt_surgeon.comparison import Outcome, coverage_of
 from ckpt_surgeon.errors import CoverageError, Problem, RulesError
+from ckpt_surgeon.keys.patience import TooSlowError
 from ckpt_surgeon.ops.initializing import Init
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.modules import moved_metadata
@@ -15,6 +16,7 @@ from ckpt_surgeon.planning.optimizer import lost_order
 from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step
 from ckpt_surgeon.planning.settling import Settled, settle
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
+from ckpt_surgeon.rules.node import MAX_PROBLEMS
 from ckpt_surgeon.rules.rule import Allow, Rules
 from ckpt_surgeon.spec import Header, Kind
 
@@ -72,6 +74,8 @@ def rewrite(rules: Rules, source: Header, target: Header | None, *, variables: M
             applied = apply_rule(rule, table, target, rules.allow)
         except RulesError as error:
             problems += _following(problems, error.located(rule.where).problems)
+            if isinstance(error, TooSlowError) or len(problems) >= MAX_PROBLEMS:
+                break
             continue
         table = applied.table
         steps.append(applied.step)

@@ -34,8 +34,12 @@ def idle_patterns(rule: Rule, keys: Collection[str]) -> list[str]:
     texts = [pattern.text for pattern in rule.sources] or list(getattr(rule.op, "patterns", ()))
     if len(texts) < 2 or rule.expect == "any":
         return []
-    idle = [text for text in texts if not any(Pattern.parse(text).match(key) is not None for key in keys)]
+    idle = [text for text in texts if not _matches_one(Pattern.parse(text), keys)]
     return [f"{rule.where}: {rule.op.name}: nothing matches {escape(text)!r}, one of {len(texts)} patterns" for text in idle]
+
+
+def _matches_one(pattern: Pattern, keys: Collection[str]) -> bool:
+    return pattern.text in keys if pattern.is_literal else any(pattern.match(key) is not None for key in keys)
 
 
 def _named(rule: Rule) -> str:

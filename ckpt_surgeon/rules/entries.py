@@ -13,7 +13,7 @@ from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
 from ckpt_surgeon.ops.registry import OPS, OpType, plugin_names
 from ckpt_surgeon.rules.condition import Condition, Equal, Not, Truthy
-from ckpt_surgeon.rules.node import Node, shown
+from ckpt_surgeon.rules.node import MAX_PROBLEMS, Node, shown
 from ckpt_surgeon.rules.rule import Expect, Rule
 
 __all__ = ["COMMON", "PLACES", "read_entry"]
@@ -78,7 +78,7 @@ def _unknown_word(entry: Node, word: str, *, has_op: bool) -> None:
         hint = f"It is a parameter of {op}: write {{{op}: {{..., {word}: ...}}}}."
         entry.child(word).complain(f"{word!r} stands beside the op", hint, key=True)
         return
-    if word in plugin_names():
+    if len(entry.problems) < MAX_PROBLEMS and word in plugin_names():  # what is not told is not looked up
         entry.child(word).complain(f"{word!r} is an op of another package, which is not loaded", _LOAD, key=True)
         return
     known = COMMON if has_op else (*OPS, *COMMON)

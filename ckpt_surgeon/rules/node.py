@@ -72,7 +72,7 @@ class Node:
 
     def unknown(self, key: str, known: Collection[str], what: str) -> None:
         """Complain of a key, with the nearest known one."""
-        near = nearest(key, known)
+        near = nearest(key, known) if len(self.problems) < MAX_PROBLEMS else None  # what is not told needs no hint
         hint = f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}." if known else ""
         self.child(key).complain(f"{what}: unknown word '{escape(key)}'", hint, key=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.rules.document import Mark, Place, Text, where
+from ckpt_surgeon.rules.node import MAX_PROBLEMS
 from ckpt_surgeon.rules.scalars import resolve
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ __all__ = ["MAX_BYTES", "read_yaml"]
 
 MAX_BYTES = 1_000_000  # of a file; ten thousand renames written out take half of it
 _MAX_DEPTH = 50
-_MAX_EVENTS = 200_000  # keys, values, starts and ends; ten thousand renames take twenty thousand
+_MAX_EVENTS = 50_000  # keys, values, starts and ends; ten thousand renames take twenty thousand, and each event some 20 us
+_MAX_LINES = 50_000  # ten thousand renames take ten thousand; lines of nothing take time, too
+_MAX_WORD = 200  # characters of a word which a hint quotes; more than that is not shown
 
 _INDENT = "Check the indentation, or quote a value which holds a colon and a blank."
 _TAB = "YAML takes no tabs between words or at the start of a line: write blanks."
@@ -38,6 +41,9 @@ def read_yaml(text: str, name: str) -> Text:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         raise RulesError(f"{size} bytes; a rules file has at most {MAX_BYTES}", where=name)
+    lines = text.count("\n") + 1
+    if lines > _MAX_LINES:
+        raise RulesError(f"{lines} lines; a rules file has at most {_MAX_LINES}", where=name)
     unprintable = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if unprintable:
         before = text[: unprintable.start()].split("\n")
@@ -66,8 +72,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, name: str, text: str) -> Proble
     if "'\\t'" in problem:
         return Problem(f"no YAML: {problem}", where(name, (mark.line + 1, mark.column + 1)), _TAB)
     is_alias = "alias" in (error.context or "")
-    line = text.split("\n")[mark.line : mark.line + 1]
-    word, column = _word("".join(line), mark.column, is_alias)
+    line = "".join(text.split("\n")[mark.line : mark.line + 1])
+    word, column = _word(line, mark.column, is_alias)
     hint = f"{_QUOTE}: '{escape(word)}'." if _SPECIAL.search(word) else ""
     return Problem(f"no YAML: {problem}", where(name, (mark.line + 1, column + 1 if hint else mark.column + 1)), hint)
 
@@ -75,7 +81,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, name: str, text: str) -> Proble
 def _word(line: str, column: int, is_alias: bool) -> tuple[str, int]:
     """The word around a column, and its column. An alias starts one before: at its star."""
     start = column - 1 if is_alias else max(line.rfind(blank, 0, column) + 1 for blank in (" ", ",", "\t"))
-    word = line[start:].split()[0].rstrip(",:") if line[start:].split() else ""
+    words = line[start : start + _MAX_WORD].split(maxsplit=1)
+    word = words[0].rstrip(",:") if words else ""
     while word[-1:] in ("}", "]") and word.count(word[-1]) > word.count("{" if word[-1] == "}" else "["):
         word = word[:-1]  # the end of the mapping or list around it
     if word[:1] == "{" and word.count("{") > word.count("}"):
@@ -191,6 +198,8 @@ class _Builder:
 
     def _complain(self, what: str, event: Any, hint: str = "") -> None:
         self.problems.append(Problem(what, where(self.name, _mark(event)), hint))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise RulesError([*self.problems[:MAX_PROBLEMS], Problem("and more problems, which are not looked for")])
 
     def _refused(self, what: str, event: Any) -> RulesError:
         return RulesError(what, where=where(self.name, _mark(event)))

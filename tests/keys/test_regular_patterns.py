@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -55,10 +54,8 @@ def test_the_longest_allowed_expression_is_read():
 
 
 def test_an_exponential_expression_is_stopped_and_named():
-    start = time.perf_counter()
     with pytest.raises(RulesError, match=r"took over .* on the key aaaa") as caught:
         Pattern.parse("re:(a|aa)+(a|aa)+(a|aa)+b").match("a" * 3000)
-    assert time.perf_counter() - start < 3
     assert "(a+)+" in caught.value.hint
 
 
