@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 import sys
@@ -185,4 +186,4 @@ def text_unicode(machine: Machine) -> None:
     """UNICODE: a line with escapes."""
 
     line = machine.line()
-    _push_converted(machine, _with_identity(line.decode("raw-unicode-escape")), len(line))
+    _push_converted(machine, _with_identity(codecs.raw_unicode_escape_decode(line)[0]), len(line))

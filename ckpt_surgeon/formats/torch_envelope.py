@@ -34,7 +34,7 @@ _LISTED: Final = 8
 
 @dataclass(slots=True)
 class Contents:
-    """What the search found: the tables, the optimizers with their places, and what nobody could look into (place: function)."""
+    """What the search found: the tables, the optimizers with their places, and what a function was filled with (place: function)."""
 
     tables: list[Table] = field(default_factory=list)
     sealed: dict[str, str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class _Search:
             return []
         self._seen.add(id(node))
         _require_single_keys(node, path)
-        if type(node) is Call and node.pairs and pairs_of(node) is None:
+        if type(node) is Call and pairs_of(node) is None and any(self._tensor_of(value) is not None for _, value in node.pairs or ()):
             self.contents.sealed[path] = class_of(node)
         if is_module(node):
             return [table_of(node, path, self._tensor_of)]
