@@ -134,6 +134,8 @@ def _strided(node: Call, storage_nbytes: Mapping[str, int], _levels: int) -> Ent
     flags = _flags(metadata)
     if flags is None:
         return Opaque("tensor with unknown metadata")
+    if flags[0] and not dtype.is_complex:
+        raise CorruptError(f"a conjugated tensor of the dtype {dtype}, which has no imaginary part")
     base, room = _part(storage, storage_nbytes)
     stored = StoredTensor(storage.key, base, room, TensorSpec(shape, dtype), _offset(arguments[1]), strides, *flags)
     return TensorNode(_checked(stored), node)

@@ -50,6 +50,8 @@ _END_SIGNATURE: Final = b"PK\5\6"
 _END_LIMITS: Final = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, _SENTINEL, _SENTINEL)
 # Of the upper half of the outer attributes, where Unix keeps the kind of a file.
 _KIND_MASK, _NO_KIND, _FILE_KIND, _FOLDER_KIND = 0o170000, 0, 0o100000, 0o040000
+# Of the lower half, where DOS marks a folder; of a record so marked torch's own reader reads no bytes, and hands out whatever memory held.
+_FOLDER_MARK: Final = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _entry(directory: bytes, position: int) -> tuple[CentralEntry, int]:
         raise CorruptError(f"record {name!r} of the zip archive lies on another volume, or has more or fewer zip64 numbers than it needs")
     entry = CentralEntry(name, raw_name, flags, method, crc, packed, nbytes, header)
     _check_packing(entry)
-    _check_kind(entry, outer >> 16 & _KIND_MASK)
+    _check_kind(entry, outer)
     return entry, end
 
 
@@ -225,9 +227,12 @@ def _check_packing(entry: CentralEntry) -> None:
         raise CorruptError(f"record {name!r} of the zip archive claims to unpack from {packed} to {nbytes} bytes, which no record can")
 
 
-def _check_kind(entry: CentralEntry, kind: int) -> None:
+def _check_kind(entry: CentralEntry, outer: int) -> None:
     """A record is a file, or, when its name ends in a slash, a folder, and never a link or a device."""
+    kind = outer >> 16 & _KIND_MASK
     if kind not in (_NO_KIND, _FILE_KIND, _FOLDER_KIND):
         raise UnsafeError(f"record {entry.name!r} of the zip archive is a link or a device")
+    if (kind == _FOLDER_KIND or outer & _FOLDER_MARK) and not entry.is_folder:
+        raise CorruptError(f"record {entry.name!r} of the zip archive is marked as a folder, and has the name of a file")
     if entry.is_folder and (entry.packed or entry.nbytes):
         raise CorruptError(f"record {entry.name!r} of the zip archive is a folder, and has {entry.nbytes} bytes")

@@ -14,6 +14,7 @@ from pickle_values import Program
 
 __all__ = ["OlderParts", "archives", "older_parts", "opcodes_of", "programs", "safetensors_files", "torch_files"]
 
+_PROTOCOLS = (2, 2, 3, 3, 4, 5)  # torch's own reader knows 2 and 3, which come more often
 _PICKLES = 5  # of the older layout: magic number, protocol, system, the object, the keys of its storages
 
 
@@ -65,7 +66,7 @@ def torch_files(*, is_older: bool) -> tuple[bytes, ...]:
         return tuple(
             _saved(value, _use_new_zipfile_serialization=not is_older, pickle_protocol=protocol)
             for value in _contents().values()
-            for protocol in (2, 3, 4, 5)
+            for protocol in _PROTOCOLS
         )
 
 

@@ -1,0 +1,62 @@
+"""What the fuzzer found, each as the smallest file which shows it: what must be refused, and beside it what must be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pickle_values import STORAGES
+from zip_archives import Archive, Record
+
+import ckpt_surgeon as surgeon
+from ckpt_surgeon.errors import CorruptError
+
+FILE, FOLDER = 0o100644, 0o040755  # as Unix says what a record is, in the upper half of its attributes
+FOLDER_MARK, ARCHIVE_MARK = 0x10, 0x20  # as DOS does, in the lower half
+
+
+def text(value: str) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+def tensor(owner: str = "FloatStorage", numel: int = 6, flag: str = "") -> bytes:
+    """`_rebuild_tensor_v2` of two elements of storage 0, with a flag in its metadata."""
+    storage = b"(" + text("storage") + f"ctorch\n{owner}\n".encode() + text("0") + text("cpu") + b"K%ctQ" % numel
+    metadata = b"}" + text(flag) + b"\x88s" if flag else b""
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00K\x02\x85K\x01\x85\x89}" + metadata + b"tR"
+
+
+def checkpoint(path: Path, value: bytes | None = None, outer: int = 0) -> Path:
+    """A file whose table holds one tensor; `outer`: the attributes of the record of its storage."""
+    pickled = b"\x80\x02}" + text("a") + (value or tensor()) + b"s."
+    records = [Record("a/data.pkl", pickled), Record("a/data/0", STORAGES["0"], central={"outer": outer}), Record("a/version", b"3\n")]
+    path.write_bytes(Archive(records).data())
+    return path
+
+
+@pytest.mark.parametrize("outer", [FOLDER_MARK, FOLDER << 16, (FILE << 16) | FOLDER_MARK])
+def test_a_file_which_is_marked_as_a_folder_is_refused(tmp_path: Path, outer: int) -> None:
+    """Of such a record torch reads no byte, and gives what its memory held before."""
+    with pytest.raises(CorruptError, match="'a/data/0' .* marked as a folder"):
+        surgeon.inspect(checkpoint(tmp_path / "x.pt", outer=outer))
+
+
+@pytest.mark.parametrize("outer", [0, ARCHIVE_MARK, FILE << 16, (FILE << 16) | ARCHIVE_MARK])
+def test_a_file_which_is_marked_as_a_file_is_read(tmp_path: Path, outer: int) -> None:
+    assert surgeon.remap(checkpoint(tmp_path / "x.pt", outer=outer), [])["a"].tolist() == [1, 2]
+
+
+def test_a_conjugated_tensor_of_a_real_dtype_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorruptError, match="conjugated tensor of the dtype f32"):
+        surgeon.inspect(checkpoint(tmp_path / "x.pt", tensor(flag="conj")))
+
+
+def test_a_conjugated_tensor_of_a_complex_dtype_is_read_as_torch_reads_it(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "x.pt", tensor("ComplexFloatStorage", numel=3, flag="conj"))
+    assert surgeon.remap(path, [])["a"].tolist() == torch.load(path, weights_only=True)["a"].tolist() == [1 - 2j, 3 - 4j]
+
+
+def test_a_negated_tensor_is_read_as_torch_reads_it(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "x.pt", tensor(flag="neg"))
+    assert surgeon.remap(path, [])["a"].tolist() == torch.load(path, weights_only=True)["a"].tolist() == [-1, -2]
