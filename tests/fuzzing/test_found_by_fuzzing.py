@@ -38,7 +38,7 @@ def checkpoint(path: Path, value: bytes | None = None, outer: int = 0) -> Path:
 @pytest.mark.parametrize("outer", [FOLDER_MARK, FOLDER << 16, (FILE << 16) | FOLDER_MARK])
 def test_a_file_which_is_marked_as_a_folder_is_refused(tmp_path: Path, outer: int) -> None:
     """Of such a record torch reads no byte, and gives what its memory held before."""
-    with pytest.raises(CorruptError, match="'a/data/0' .* marked as a folder"):
+    with pytest.raises(CorruptError, match=r"'a/data/0' .* marked as a folder"):
         surgeon.inspect(checkpoint(tmp_path / "x.pt", outer=outer))
 
 
