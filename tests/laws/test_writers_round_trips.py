@@ -85,8 +85,14 @@ def test_what_we_wrote_is_the_same_files_again_after_a_way_there_and_back(
         assert files_of(again) == files_of(ours)
 
 
+# No empty bytes: torch writes them so that its own strict reader refuses them.
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=8), st.binary(max_size=8)
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.binary(min_size=1, max_size=8),
 )
 AROUND = st.dictionaries(
     st.sampled_from(["epoch", "best", "args", "hyper", "note"]),
