@@ -5,7 +5,6 @@ torch's own reader unpickles `.metadata` freely, and runs what it says; here it 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
@@ -14,10 +13,10 @@ from ckpt_surgeon.errors import CorruptError, LimitError, SurgeryError, UnsafeEr
 from ckpt_surgeon.formats.distributed_graph import nested
 from ckpt_surgeon.formats.distributed_metadata import Chunk, DistributedTensor, Place, Plot, plot_of
 from ckpt_surgeon.formats.distributed_storages import DistributedStorages, Patch, Patchwork, Storage, ValueStorage
-from ckpt_surgeon.formats.index_file import is_plain_name, shard_path
 from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
 from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
 from ckpt_surgeon.formats.pickle_words import words
+from ckpt_surgeon.formats.shard_files import ShardFiles, is_plain_name
 from ckpt_surgeon.formats.torch_archive import ZipStorages, unpack_archive
 from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint, Unpacked
 from ckpt_surgeon.formats.torch_nodes import new_storage, new_tensor
@@ -47,17 +46,18 @@ class DistributedReader(TorchCheckpoint):
             raise CorruptError(f"the metadata goes on for {file.nbytes - end} bytes after its end")
         plot = plot_of(root)
         names = dict.fromkeys(place.file for _, place in _places(plot))
-        files = {name: self._files.enter_context(_opened(os.path.dirname(file.path), name)) for name in names}
+        beside = ShardFiles(file.path)
+        files = {name: self._files.enter_context(_opened(beside, name)) for name in names}
         _require_room(plot, files)
         assembly = _Assembly(files)
         leaves = {key: assembly.leaf(key, entry) for key, entry in plot.entries.items()}
         return nested(plot.paths, leaves), DistributedStorages(assembly.storages)
 
 
-def _opened(folder: str, name: str) -> InputFile:
+def _opened(beside: ShardFiles, name: str) -> InputFile:
     if not is_plain_name(name):
         raise CorruptError(f"the metadata says that bytes lie in {name!r}, which is no plain file name")
-    return InputFile(shard_path(folder, name))
+    return beside.open(name)
 
 
 def _places(plot: Plot) -> Iterator[tuple[str, Place]]:

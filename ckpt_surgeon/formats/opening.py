@@ -10,6 +10,7 @@ from ckpt_surgeon.disk import TEMPORARY_SUFFIX, InputFile
 from ckpt_surgeon.errors import CorruptError, DiskError
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.formats.registry import open_file, sniff
+from ckpt_surgeon.formats.sniffing import require_file
 
 __all__ = ["open_checkpoint"]
 
@@ -47,6 +48,7 @@ def _open(path: str, mode: int, table: str | None) -> Reader:
         return open_file(_checkpoint_in(path), table)
     if path.endswith(_DISTRIBUTED_SUFFIX):
         raise CorruptError("this is a part of a distributed checkpoint", where=path, hint="give its folder")
+    require_file(mode, path)
     return open_file(path, table)
 
 
@@ -118,6 +120,7 @@ def _checkpoints(folder: str, names: list[str]) -> list[str]:
 
 def _is_checkpoint(path: str) -> bool:
     try:
+        require_file(_status(path).st_mode, path)
         with InputFile(path) as file:
             return sniff(file) != "sharded"
     except (CorruptError, DiskError):

@@ -54,7 +54,7 @@ def _read_sharded(file: InputFile, table: str | None) -> Reader:
     from ckpt_surgeon.formats.sharded_reader import ShardedReader
 
     _refuse_table(file, table)
-    return ShardedReader(file, _open_shard)
+    return ShardedReader(file, lambda shard: _reader(shard, None, is_shard=True))
 
 
 def _read_distributed(file: InputFile, table: str | None) -> Reader:
@@ -81,13 +81,6 @@ def _write_sharded(path: str, header: Header, _keep: Keep, max_shard_size: int |
     return ShardedWriter(path, header, DEFAULT_SHARD_SIZE if max_shard_size is None else max_shard_size)
 
 
-def _open_shard(path: str) -> Reader:
-    with InputFile(path) as file:
-        if sniff(file) == "sharded":
-            raise CorruptError("a shard cannot be an index itself", where=path)
-    return open_file(path, None)
-
-
 def _refuse_table(file: InputFile, table: str | None) -> None:
     if table is not None:
         raise SurgeryError(f"there is no table {table!r}: this format holds one table of tensors", where=file.path, hint="leave out the #")
@@ -104,6 +97,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     }
 )
 
+# Those whose one file tells of others.
+_OF_SEVERAL_FILES = frozenset({"sharded", "distributed"})
+
 
 def sniff(file: InputFile) -> str:
     """The name in FORMATS, by content; CorruptError which names what the file is instead, and what to do."""
@@ -116,9 +112,15 @@ def sniff(file: InputFile) -> str:
 
 def open_file(path: str, table: str | None) -> Reader:
     """The reader of one file, by its content. Raises as `sniff` and the readers do."""
-    file = InputFile(path)
+    return _reader(InputFile(path), table)
+
+
+def _reader(file: InputFile, table: str | None, *, is_shard: bool = False) -> Reader:
     try:
-        return FORMATS[sniff(file)].reader(file, table)
+        name = sniff(file)
+        if is_shard and name in _OF_SEVERAL_FILES:
+            raise CorruptError("a shard cannot be an index itself", where=file.path)
+        return FORMATS[name].reader(file, table)
     except BaseException:
         file.close()
         raise

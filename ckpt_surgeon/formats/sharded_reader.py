@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from ckpt_surgeon import disk
 from ckpt_surgeon.disk import FileRange, InputFile
-from ckpt_surgeon.errors import CorruptError, DiskError, Problem
+from ckpt_surgeon.errors import CorruptError, DiskError, LimitError, Problem
 from ckpt_surgeon.formats.carried import Carried, split_metadata
-from ckpt_surgeon.formats.index_file import Index, read_index, shard_path
+from ckpt_surgeon.formats.index_file import Index, read_index
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.formats.shard_files import ShardFiles
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
@@ -23,30 +26,35 @@ __all__ = ["ShardedReader"]
 
 # More lines than this say nothing new about an index which is wrong as a whole.
 _MAX_PROBLEMS = 20
+# How the field's tools name the shards of one cut: stem, number, number of all, suffix.
+_NUMBERED = re.compile(r"(.*)-\d+-of-(\d+)(\..*)?", re.DOTALL)
+_STRAY = "take it away if it is of another checkpoint, else download or copy the index again"
 
 
 class ShardedReader:
     """Open shards which agree with their index both ways; keys come shard by shard, in file order."""
 
-    def __init__(self, file: InputFile, open_shard: Callable[[str], Reader]) -> None:
+    def __init__(self, file: InputFile, open_shard: Callable[[InputFile], Reader]) -> None:
         """Read the index in `file` and the header of every shard; the index is closed, the shards stay open.
 
-        open_shard: path -> the reader of a single file.
-        Raises CorruptError when a shard is missing, holds a key which the index doesn't give it, or lacks one; DiskError when
+        open_shard: the reader of a single file.
+        Raises CorruptError when a shard is missing, holds a key which the index doesn't give it, or lacks one, or is one of
+        the same cut which the index doesn't name; DiskError when
         the folder was swapped meanwhile: its shards may be of two checkpoints.
         """
         index = read_index(file)
-        folder = os.path.dirname(file.path)
+        files = ShardFiles(file.path)
         with ExitStack() as stack:
-            self._shards = {name: stack.enter_context(open_shard(shard_path(folder, name))) for name in index.shards}
-            _check_bare(self._shards, folder)
+            self._shards = {name: stack.enter_context(open_shard(files.open(name))) for name in index.shards}
+            _check_bare(self._shards, files.folder)
             _check_agreement(index, {name: reader.header for name, reader in self._shards.items()}, file.path)
+            _check_complete(index, files.folder)
             self.header = _joined(index, [reader.header for reader in self._shards.values()], file.path)
             if not file.is_in_place():
                 raise DiskError("it was replaced while it was opened", where=file.path, hint="try again once nothing writes it")
             self._stack = stack.pop_all()
         self._weight_map = index.weight_map
-        self.paths = (file.path, *(os.path.join(folder, name) for name in self._shards))
+        self.paths = (file.path, *(os.path.join(files.folder, name) for name in self._shards))
         file.close()
 
     def read(self, key: str) -> torch.Tensor:
@@ -75,6 +83,18 @@ class ShardedReader:
 
     def _shard(self, key: str) -> Reader:
         return self._shards[self._weight_map[key]]
+
+
+def _check_complete(index: Index, folder: str) -> None:
+    """CorruptError when a shard lies there, by its name one of the same cut, which the index does not name."""
+    named = index.shards
+    cuts = {match.groups() for name in named if (match := _NUMBERED.fullmatch(name))}
+    with disk.reported(folder):
+        names = disk.system.listdir(folder or os.curdir) if cuts else []
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        if name not in named and match and match.groups() in cuts:
+            raise CorruptError(f"the index does not name the shard {name!r}, which is one of the same cut", where=folder, hint=_STRAY)
 
 
 def _check_bare(shards: Mapping[str, Reader], folder: str) -> None:
@@ -115,7 +135,7 @@ def _joined(index: Index, headers: list[Header], path: str) -> Header:
         carried = split_metadata(index.metadata)
         entries = {key: entry for header in headers for key, entry in header.entries.items()}
         entries = carried.with_ties(entries)
-    except CorruptError as error:
+    except (CorruptError, LimitError) as error:
         raise error.located(path) from error
     return Header(
         entries,

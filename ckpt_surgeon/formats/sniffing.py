@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -10,7 +11,7 @@ from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.safetensors_table import LENGTH_BYTES, MAX_HEADER_BYTES
 
-__all__ = ["HEAD_BYTES", "is_distributed", "is_index", "is_safetensors", "is_torch_legacy", "is_torch_zip", "refuse"]
+__all__ = ["HEAD_BYTES", "is_distributed", "is_index", "is_safetensors", "is_torch_legacy", "is_torch_zip", "refuse", "require_file"]
 
 # A tar archive is known by the bytes at 257; everything else by its first few.
 HEAD_BYTES = 512
@@ -19,11 +20,19 @@ _MAGIC_NUMBER = b"\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _PICKLE_HEADER = re.compile(rb"\x80[\x02-\x05](\x95.{8})?", re.DOTALL)
 # The class of which a distributed checkpoint's `.metadata` is an object; protocols 0 to 3 part module and name by a newline.
 _DISTRIBUTED = re.compile(rb"torch\.distributed\.[\w.]*checkpoint\.metadata(\n|\x94?.{1,5})Metadata\b", re.DOTALL)
+_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (lambda _: True, "a device"))
 _LOCAL_HEADER, _NAME_AT = b"PK\x03\x04", 30
 
 _DOWNLOAD = "download it again"
 _CONVERT = "open it with the library which wrote it, and save its tensors with torch.save or safetensors"
 _UNPACK = "unpack it first, and give the file which it holds"
+
+
+def require_file(mode: int, path: str) -> None:
+    """CorruptError when what is there, by its mode, is no regular file: nothing else is ever opened."""
+    if not stat.S_ISREG(mode):
+        what = next(what for is_kind, what in _KINDS if is_kind(mode))
+        raise CorruptError(f"this is {what}, where a file should be", where=path)
 
 
 def is_safetensors(head: bytes) -> bool:

@@ -118,16 +118,26 @@ def test_a_path_which_cannot_be_is_a_disk_error(tmp_path, path):
         open_checkpoint(str(tmp_path / path))
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("nowhere", path)], ids=["fifo", "broken link"])
-def test_what_is_no_file_is_a_disk_error_at_once(tmp_path, make):
-    make(str(tmp_path / "x"))
+@pytest.mark.parametrize("target", ["nowhere", "x"], ids=["a broken link", "a link to itself"])
+def test_a_link_which_leads_nowhere_is_a_disk_error(tmp_path, target):
+    os.symlink(target, tmp_path / "x")
     with pytest.raises(DiskError):
         open_checkpoint(str(tmp_path / "x"))
 
 
-def test_a_device_is_refused():
-    with pytest.raises(DiskError, match="not a regular file"):
-        open_checkpoint("/dev/zero")
+def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
+    class Watched(type(disk.system)):
+        def open(self, path, flags, mode=0o666):
+            raise AssertionError(path)
+
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink("/dev/zero", tmp_path / "device")
+    monkeypatch.setattr(disk, "system", Watched())
+    for path, what in ((tmp_path / "pipe", "a FIFO"), (tmp_path / "device", "a device"), ("/dev/null", "a device")):
+        with pytest.raises(CorruptError, match=f"this is {what}, where a file should be"):
+            open_checkpoint(str(path))
+    with pytest.raises(CorruptError, match="no file in this folder is a checkpoint"):
+        open_checkpoint(str(tmp_path))
 
 
 def test_an_unfinished_output_is_no_checkpoint_unless_its_writer_asks(tmp_path):

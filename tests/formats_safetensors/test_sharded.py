@@ -75,6 +75,31 @@ def test_an_index_which_disagrees_with_its_shards_is_refused(folder, weight_map,
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["model-00003-of-00002.safetensors", "model-1-of-00002.safetensors"])
+def test_a_shard_of_the_same_cut_which_the_index_does_not_name_is_refused(folder, name):
+    save_file({"d": torch.ones(2)}, folder / name)
+    with pytest.raises(CorruptError, match=f"the index does not name the shard '{name}'") as caught:
+        open_checkpoint(str(folder))
+    assert "index" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model-00001-of-00003.safetensors",
+        "model-00001-of-00002.bin",
+        "other-00001-of-00002.safetensors",
+        "model-00001-of-00002.fp16.safetensors",
+        "consolidated.safetensors",
+        "model.safetensors",
+    ],
+)
+def test_a_checkpoint_of_another_cut_beside_the_shards_is_left_alone(folder, name):
+    save_file({"d": torch.ones(2)}, folder / name)
+    with open_checkpoint(str(folder)) as reader:
+        assert list(reader.header) == ["b", "c", "a"]
+
+
 def test_a_key_in_two_shards_is_refused(folder):
     save_file({"a": torch.ones(2), "b": torch.ones(2)}, folder / TWO)
     with pytest.raises(CorruptError, match=f"b: it stands in two shards, {ONE} and {TWO}"):
@@ -427,7 +452,7 @@ def test_a_folder_which_is_swapped_while_it_is_opened_is_never_read_as_a_mixture
 
 @pytest.mark.parametrize("given", ["", INDEX])
 def test_a_folder_which_is_swapped_over_and_over_is_given_up(folder, other, monkeypatch, given):
-    monkeypatch.setattr(disk, "system", Swapping(TWO, folder, other, range(0, 1000, 2)))
+    monkeypatch.setattr(disk, "system", Swapping(TWO, folder, other, range(1000)))
     with pytest.raises(DiskError, match="again and again"):
         open_checkpoint(str(folder / given))
 

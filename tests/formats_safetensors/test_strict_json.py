@@ -78,7 +78,7 @@ def test_minus_zero_is_a_fraction():
 
 @pytest.mark.parametrize("item", ["[]", "{}", '""', "1"])
 def test_a_text_of_very_many_values_is_refused_before_it_is_read(item):
-    with pytest.raises(LimitError, match="the header holds some [24],000,00"):
+    with pytest.raises(LimitError, match=r"the header holds some [24],000,00"):
         parse_json(f"[{','.join([item] * 2_000_001)}]", "the header")
 
 
