@@ -36,7 +36,7 @@ class CutError(CorruptError):
 class Machine:
     """The state between two opcodes."""
 
-    __slots__ = ("data", "marks", "memo", "persistents", "position", "spent", "stack")
+    __slots__ = ("data", "marks", "memo", "persistents", "position", "remembered", "spent", "stack")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.data = data
@@ -45,6 +45,7 @@ class Machine:
         self.stack: list[Node] = []
         self.marks: list[list[Node]] = []
         self.memo: list[Node] = []
+        self.remembered = 0  # the values in the memo, in which places may be free
         self.persistents: list[Persistent] = []
 
     def spend_on_oddity(self) -> None:
@@ -75,6 +76,7 @@ class Machine:
             raise CorruptError(f"the pickle remembers a value out of order: {len(memo):,} is next")
         if gap < 0 or (memo and memo[-1] is top):
             self.spend_on_oddity()
+        self.remembered += gap >= 0 or memo[index] is ABSENT
         if gap < 0:
             memo[index] = top
             return

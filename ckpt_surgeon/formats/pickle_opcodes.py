@@ -227,7 +227,7 @@ def _duplicate(machine: Machine) -> None:
 
 
 def _memoize(machine: Machine) -> None:
-    machine.remember(len(machine.memo))
+    machine.remember(machine.remembered)
 
 
 def _protocol(machine: Machine) -> None:

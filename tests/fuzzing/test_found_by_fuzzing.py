@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from zip_archives import Archive, Record
 
 import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.formats.pickle_reader import read_pickle
 
 FILE, FOLDER = 0o100644, 0o040755  # as Unix says what a record is, in the upper half of its attributes
 FOLDER_MARK, ARCHIVE_MARK = 0x10, 0x20  # as DOS does, in the lower half
@@ -60,3 +62,20 @@ def test_a_conjugated_tensor_of_a_complex_dtype_is_read_as_torch_reads_it(tmp_pa
 def test_a_negated_tensor_is_read_as_torch_reads_it(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "x.pt", tensor(flag="neg"))
     assert surgeon.remap(path, [])["a"].tolist() == torch.load(path, weights_only=True)["a"].tolist() == [-1, -2]
+
+
+# Opcodes which leave three values of the memo in a tuple. A MEMOIZE counts the values in it, not the places.
+MEMOS: dict[str, bytes] = {
+    "in order": b"K\x05\x940K\x06\x940K\x07\x940h\x00h\x01h\x02",
+    "from place 1 on, as Python 2 counts": b"K\x05q\x010K\x06q\x020K\x07q\x030h\x01h\x02h\x03",
+    "after a free place": b"K\x05q\x010K\x06\x940K\x07\x940h\x01h\x01h\x01",
+    "after two free places": b"K\x05q\x020K\x06\x940K\x07\x940h\x02h\x01h\x02",
+    "into a place which is taken": b"K\x05q\x000K\x06q\x000K\x07\x940h\x00h\x01h\x01",
+    "then into the free place": b"K\x05q\x010K\x06q\x000K\x07\x940h\x00h\x01h\x02",
+}
+
+
+@pytest.mark.parametrize("name", MEMOS)
+def test_the_memo_is_counted_as_python_counts_it(name: str) -> None:
+    data = b"\x80\x04" + MEMOS[name] + b"\x87."
+    assert read_pickle(data)[0] == pickle.loads(data)
