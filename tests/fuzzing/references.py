@@ -9,6 +9,7 @@ import reprlib
 import struct
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from reading import HeldTable, HeldTensor, held_tensor
@@ -21,7 +22,18 @@ _FRAME = b"\x95"
 _STORAGE_KEY = 2  # its place in a persistent id
 _OBJECT = 3  # pickles stand before it in the older layout
 
-__all__ = ["NoTableError", "by_pickle", "by_safetensors", "by_shards", "by_torch", "same_held", "same_saved", "same_table", "same_value"]
+__all__ = [
+    "Loaded",
+    "NoTableError",
+    "by_pickle",
+    "by_safetensors",
+    "by_shards",
+    "by_torch",
+    "same_held",
+    "same_saved",
+    "same_table",
+    "same_value",
+]
 
 
 class NoTableError(Exception):
@@ -31,7 +43,15 @@ class NoTableError(Exception):
 # torch
 
 
-def by_torch(files: Mapping[str, bytes]) -> Any:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What torch made of a file."""
+
+    value: Any
+    data: bytes
+
+
+def by_torch(files: Mapping[str, bytes]) -> Loaded:
     """What `torch.load(weights_only=True)` makes of the first file."""
     import torch
 
@@ -39,11 +59,13 @@ def by_torch(files: Mapping[str, bytes]) -> Any:
     found = torch.load(io.BytesIO(data), weights_only=True)
     if not any(isinstance(value, torch.Tensor) for table in _tables(found) for value in table.values()):
         raise NoTableError("no table")
-    if _has_storage_of_two_classes(data):
-        raise NoTableError("a storage of two classes: torch takes the first for all of its tensors")
-    if b"byteorderbig" in data and b"UntypedStorage" in data:
-        raise NoTableError("an untyped storage of a big-endian file: torch leaves its bytes in their order")
-    return found
+    return Loaded(found, data)
+
+
+def _is_misread(data: bytes) -> bool:
+    """Whether torch is known to read such a file wrong."""
+    # Of a storage under two classes it takes the first for all tensors; an untyped one of a big-endian file it leaves in its order.
+    return (b"byteorderbig" in data and b"UntypedStorage" in data) or _has_storage_of_two_classes(data)
 
 
 def _has_storage_of_two_classes(data: bytes) -> bool:
@@ -72,15 +94,20 @@ def _tables(value: Any, levels: int = 2) -> list[Mapping[Any, Any]]:
     return [value, *(table for inner in value.values() for table in _tables(inner, levels - 1))]
 
 
-def same_table(found: HeldTable, wanted: Any) -> str:
+def same_table(found: HeldTable, wanted: Loaded) -> str:
     """What differs between our table and the reference's object; empty where nothing does."""
-    import torch
-
-    table = wanted
+    table = wanted.value
     for name in found.place.split(".") if found.place else ():
         table = table.get(name) if isinstance(table, Mapping) else table[int(name)] if isinstance(table, list | tuple) else None
     if not isinstance(table, Mapping):
         return ""  # a place whose names hold dots, or an object's attribute
+    told = _difference(found, table)
+    return "" if told and _is_misread(wanted.data) else told
+
+
+def _difference(found: HeldTable, table: Mapping[Any, Any]) -> str:
+    import torch
+
     names = [key.decode("latin-1") if isinstance(key, bytes) else key for key in table]
     if names != found.keys:
         return f"the keys {names} are read as {found.keys}"
