@@ -201,7 +201,7 @@ def _table(node: Node, name: str) -> Iterator[tuple[str, Node]]:
 def _paths(node: Node, entries: Mapping[str, object]) -> dict[str, EntryPath]:
     """The paths of torch's own planner; of any other one (its data are its own affair) each key is a path."""
     found = {text: path for key, path in pairs_of(node) or () if (text := key_text(key)) is not None and _is_path(path)}
-    if set(found) < set(entries):
+    if not set(entries) <= set(found):
         return {key: (key,) for key in entries}
     return {key: tuple(part if type(part) is int else str(part) for part in found[key]) for key in entries}
 

@@ -12,7 +12,7 @@ from chance import Chance
 from pickle_programs import pickle_of, rearranged
 from pickle_values import Program, number
 from reading import HeldTensor, held_tensor
-from real_files import opcodes_of
+from real_files import opcodes_of, with_steady_names
 
 __all__ = ["as_saved", "distributed_folder"]
 
@@ -39,7 +39,13 @@ def _saved(value: dict[str, Any]) -> tuple[Mapping[str, bytes], Mapping[str, Hel
     with tempfile.TemporaryDirectory() as folder:
         save(value, storage_writer=FileSystemWriter(folder), no_dist=True)
         names = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: (name != _METADATA, name))
-        return {name: (Path(folder) / name).read_bytes() for name in names}, dict(_tensors(value, ""))
+        return {name: _steady((Path(folder) / name).read_bytes(), folder) for name in names}, dict(_tensors(value, ""))
+
+
+def _steady(data: bytes, folder: str) -> bytes:
+    """The bytes without the name of the folder, which the metadata holds."""
+    name = Path(folder).name.encode()
+    return with_steady_names(data).replace(name, b"x" * len(name))
 
 
 def _tensors(value: Any, place: str) -> list[tuple[str, HeldTensor]]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from unittest import mock
 
 from pickle_values import Program
 
-__all__ = ["OlderParts", "archives", "older_parts", "opcodes_of", "programs", "safetensors_files", "torch_files"]
+__all__ = ["OlderParts", "archives", "older_parts", "opcodes_of", "programs", "safetensors_files", "torch_files", "with_steady_names"]
 
 _PROTOCOLS = (2, 2, 3, 3, 4, 5)  # torch's own reader knows 2 and 3, which come more often
+# An address, as the older layout names storages; a UUID.
+_UNSTEADY = re.compile(rb"(?<![0-9])[0-9]{14,15}(?![0-9])|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PICKLES = 5  # of the older layout: magic number, protocol, system, the object, the keys of its storages
 
 
@@ -32,6 +36,7 @@ def _contents() -> dict[str, Any]:
     """What people save."""
     import torch
 
+    torch.manual_seed(0)
     shared = torch.arange(12.0)
     table = OrderedDict(a=torch.arange(6.0).reshape(2, 3), b=torch.arange(4, dtype=torch.int16), c=torch.tensor(True))
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
@@ -41,7 +46,7 @@ def _contents() -> dict[str, Any]:
         "views": {"a": shared, "b": shared[3:7], "c": shared.reshape(3, 4).t(), "e": shared},
         "module": module.state_dict(),
         "parameters": {"a": torch.nn.Parameter(torch.ones(2)), "b": torch.ones(1).expand(3, 3)},
-        "envelope": {"state_dict": table, "epoch": 3, "optimizer": optimizer.state_dict(), "names": {"x", "y"}, "lr": 1e-3},
+        "envelope": {"state_dict": table, "epoch": 3, "optimizer": optimizer.state_dict(), "names": {"x"}, "lr": 1e-3},
         "newer dtypes": {"a": torch.ones(3).to(torch.float8_e5m2), "b": torch.ones(2).to(torch.uint16), "c": torch.ones(2) * 1j},
         "sparse": {"a": torch.ones(2), "b": torch.eye(3).to_sparse(), "c": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)},
         "empty": {"a": torch.zeros(0, 2), "b": torch.tensor(1.0)},
@@ -52,8 +57,16 @@ def _saved(value: Any, **options: Any) -> bytes:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(value, buffer, **options)
+    # The older layout sorts storages by their addresses; here they come in the order in which they are met.
+    with mock.patch.object(torch.serialization, "sorted", list, create=True):
+        torch.save(value, buffer, **options)
     return buffer.getvalue()
+
+
+def with_steady_names(data: bytes) -> bytes:
+    """The bytes with the names which differ from run to run (addresses of storages, identities of runs) numbered in their order."""
+    found: dict[bytes, bytes] = {}
+    return _UNSTEADY.sub(lambda match: found.setdefault(match[0], b"%0*d" % (len(match[0]), len(found) + 1)), data)
 
 
 @cache
@@ -64,7 +77,7 @@ def torch_files(*, is_older: bool) -> tuple[bytes, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tuple(
-            _saved(value, _use_new_zipfile_serialization=not is_older, pickle_protocol=protocol)
+            with_steady_names(_saved(value, _use_new_zipfile_serialization=not is_older, pickle_protocol=protocol))
             for value in _contents().values()
             for protocol in _PROTOCOLS
         )

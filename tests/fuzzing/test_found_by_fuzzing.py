@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from pickle_values import STORAGES
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 from zip_archives import Archive, Record
 
 import ckpt_surgeon as surgeon
@@ -79,3 +82,26 @@ MEMOS: dict[str, bytes] = {
 def test_the_memo_is_counted_as_python_counts_it(name: str) -> None:
     data = b"\x80\x04" + MEMOS[name] + b"\x87."
     assert read_pickle(data)[0] == pickle.loads(data)
+
+
+# What a planner says of the entries `a` and `b.c`, and the keys which they then have.
+PLANS: dict[str, tuple[object, list[str]]] = {
+    "the places of all": ({"a": ("x",), "b.c": ("y",)}, ["x", "y"]),
+    "and of more": ({"a": ("x",), "b.c": ("y",), "d": ("d",)}, ["x", "y"]),
+    "of some": ({"a": ("x",)}, ["a", "b.c"]),
+    "of some and of others": ({"a": ("x",), "d": ("d",)}, ["a", "b.c"]),
+    "of none": ({"d": ("d",)}, ["a", "b.c"]),
+    "nothing": (None, ["a", "b.c"]),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_planner_which_does_not_place_every_entry_places_none(tmp_path: Path, name: str) -> None:
+    places, keys = PLANS[name]
+    table = {"a": torch.ones(2), "b": {"c": torch.zeros(3)}}
+    save(table, storage_writer=FileSystemWriter(tmp_path), no_dist=True)
+    metadata = pickle.loads((tmp_path / ".metadata").read_bytes())
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(dataclasses.replace(metadata, planner_data=places)))
+    found = surgeon.remap(tmp_path, [])
+    assert [(key, tensor.shape) for key, tensor in found.items()] == list(zip(keys, [(2,), (3,)], strict=True))

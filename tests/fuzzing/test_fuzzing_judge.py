@@ -6,6 +6,7 @@ import importlib
 import multiprocessing
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,12 @@ def judged(read: Read, **parts: Any) -> Verdict:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     target = Target(lambda _chance: FILES, read, frozenset({CorruptError}), **parts)
-    process = context.Process(target=lambda: sender.send(Judge(target).judge(FILES, is_shown=True)))
+
+    def work() -> None:
+        sys.modules.pop("colorsys", None)  # which some other test may have imported
+        sender.send(Judge(target).judge(FILES, is_shown=True))
+
+    process = context.Process(target=work)
     process.start()
     verdict: Verdict = receiver.recv()
     process.join()
@@ -127,6 +133,26 @@ def test_an_input_can_be_made_again_alone(target: str) -> None:
     alone = [files_of(target, 7, number) for number in range(20)]
     assert alone == [files_of(target, 7, number) for number in reversed(range(20))][::-1]
     assert alone != [files_of(target, 8, number) for number in range(20)]
+
+
+DIGEST = """
+import hashlib
+from running import files_of
+from targets import TARGETS
+for target in TARGETS:
+    print(target, hashlib.sha256(repr([files_of(target, 7, number) for number in range(40)]).encode()).hexdigest())
+"""
+
+
+def test_an_input_is_the_same_in_every_process() -> None:
+    """So that what one run finds another one shows."""
+    folder = Path(__file__).parent
+    runs = [
+        subprocess.run([sys.executable, "-W", "ignore", "-c", DIGEST], capture_output=True, check=True, cwd=folder, text=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0].count("\n") == len(TARGETS)
+    assert runs[0] == runs[1]
 
 
 def test_a_disk_error_is_what_reading_past_the_end_brings() -> None:
