@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -19,11 +21,16 @@ __all__ = ["PREFIX", "compile_regex", "require_small"]
 
 PREFIX = "re:"
 _MAX_LENGTH = 1024  # characters; hand-written expressions stay far below
-# Characters once all counts are written out, as the compiler does: 0.1 s and 60 MB, and no time limit holds it. Honest ones have hundreds.
+# Characters once all counts are written out, as the compiler does, which takes 0.3 us and 300 bytes for each, and no time limit holds it.
 _MAX_WRITTEN_OUT = 200_000
+_FREE_WRITTEN_OUT = 1_000  # of each expression; honest ones have hundreds
+_MAX_ALL_WRITTEN_OUT = 400_000  # of all expressions together, beyond what is free
 _MAX_DIGITS = 9  # of a count; more say no more than that it is too large
 # A count with what stands before it; with (?x), blanks and comments may stand between its digits.
 _COUNT = re.compile(r"(.?)\{((?:[0-9\s]|#[^\n]*\n)*[0-9])", re.DOTALL)
+
+_CACHE_SIZE = 16384  # expressions, each of which is accounted for once
+_HINT = "Write + or * where any number will do."
 
 _Match = Callable[[str], dict[str, str] | None]
 
@@ -44,6 +51,7 @@ def compile_regex(text: str) -> tuple[dict[str, Capture], _Match]:
     return dict.fromkeys(names, Capture("regex")), match
 
 
+@lru_cache(maxsize=_CACHE_SIZE)
 def require_small(source: str) -> None:
     """RulesError when the counts of an expression, such as those of `((a{200}){200}){200}`, multiply beyond what can be compiled."""
     nested, own = [], len(source)
@@ -53,11 +61,27 @@ def require_small(source: str) -> None:
             nested.append(max(int(digits), 1))
         else:
             own += int(digits)
-    if own * prod(nested) > _MAX_WRITTEN_OUT:
-        raise RulesError(
-            f"{escape(source)}: its counts repeat it to more than {_MAX_WRITTEN_OUT} characters",
-            hint="Write + or * where any number will do.",
-        )
+    _ROOM.take(source, own * prod(nested))
+
+
+@dataclass(slots=True)
+class _Room:
+    """The characters which the expressions of this process had written out beyond what is free; compiled ones are kept."""
+
+    taken: int = 0
+
+    def take(self, source: str, count: int) -> None:
+        """Account for an expression. RulesError when it alone, or all together, are too large; one within what is free never is."""
+        if count > _MAX_WRITTEN_OUT:
+            raise RulesError(f"{escape(source)}: its counts repeat it to more than {_MAX_WRITTEN_OUT} characters", hint=_HINT)
+        beyond = max(count - _FREE_WRITTEN_OUT, 0)
+        if beyond and self.taken + beyond > _MAX_ALL_WRITTEN_OUT:
+            what = f"its counts repeat it to {count} characters, those of all expressions together to more than {_MAX_ALL_WRITTEN_OUT}"
+            raise RulesError(f"{escape(source)}: {what}", hint=_HINT)
+        self.taken += beyond
+
+
+_ROOM = _Room()
 
 
 def _compiled(source: str) -> regex.Pattern[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import regex
 from memory_system import FOLDER
 
 from ckpt_surgeon.errors import RulesError, SurgeryError, UnsafeError
@@ -14,6 +15,7 @@ from ckpt_surgeon.formats.pickle_nodes import Node
 from ckpt_surgeon.formats.pickle_reader import read_pickle
 from ckpt_surgeon.formats.pickle_writer import write_pickle
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.keys import patience, pattern, regular
 from ckpt_surgeon.planning import make_plan
 from ckpt_surgeon.rules import entries
 from ckpt_surgeon.rules.reader import read_rules
@@ -109,8 +111,17 @@ _SOURCE = Header({key: TensorSpec.of("float32", 2, 3) for key in _KEYS})
 _TARGET = Header({key: TensorSpec.of("float32", 2, 3) for key in ("a", "new", "layer.0.weight", "net.b")})
 
 
+def _forget_expressions() -> None:
+    """Let each input find what the first one of a process finds: all time and room, nothing compiled."""
+    pattern._parse.cache_clear()
+    regular.require_small.cache_clear()
+    regex.purge()
+    patience.PATIENCE.debt, regular._ROOM.taken = 0.0, 0
+
+
 def read_rules_file(files: Mapping[str, bytes]) -> Rules:
     """The rules, which then make a plan or are refused by one."""
+    _forget_expressions()
     vars(entries)["plugin_names"] = frozenset  # what installed packages call their ops is no input's doing, and slow to look up
     rules = read_rules(f"{FOLDER}/{next(iter(files))}")
     for target in (None, _TARGET):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys import regular
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.syntax import Capture
 from ckpt_surgeon.ops.protocol import Move
@@ -110,3 +111,13 @@ def test_counts_which_multiply_beyond_any_memory_are_refused_before_they_are_com
 def test_counts_of_hand_written_expressions_are_read(source, key):
     assert Pattern.parse(f"re:{source}").match(key) == {}
     assert Sub({source: "y"}).edits([key], None) == [Move(key, "y")]
+
+
+def test_many_large_expressions_are_stopped_as_one_huge_one_is_and_small_ones_never(monkeypatch):
+    monkeypatch.setattr(regular, "_ROOM", regular._Room())
+    large = [f"re:(?:many{number}){{10000}}" for number in range(9)]
+    with pytest.raises(RulesError, match="those of all expressions together to more than 400000"):
+        [Pattern.parse(text) for text in large]
+    assert Pattern.parse(large[0]) == Pattern.parse(large[0])
+    assert [Pattern.parse(f"re:(?:few{number}){{60}}").match(f"few{number}" * 60) for number in range(500)] == [{}] * 500
+    assert Sub({large[0].removeprefix("re:"): "y"}) == Sub({large[0].removeprefix("re:"): "y"})
