@@ -96,7 +96,10 @@ _END64 = ("signature", "size", "by", "version", "disk", "first", "here", "count"
 
 @dataclass(frozen=True)
 class Entry:
-    """A record. `local`, `central`: fields set to other values than the true ones; `descriptor`: what follows the bytes."""
+    """A record. `local`, `central`: fields set to other values than the true ones; `descriptor`: what follows the bytes.
+
+    name: bytes which are no UTF-8 stand in it as half surrogates. local_name: None where it is the same.
+    """
 
     name: str
     data: bytes
@@ -107,6 +110,13 @@ class Entry:
     central: Mapping[str, Any] = field(default_factory=dict)
     extra: bytes = b""
     nbytes: int | None = None
+    local_name: str | None = None
+    local_extra: bytes = b""
+    comment: bytes = b""
+
+    @property
+    def raw_name(self) -> bytes:
+        return self.name.encode("utf-8", "surrogateescape")
 
     @property
     def packed(self) -> bytes:
@@ -117,18 +127,21 @@ class Entry:
 
     def fields(self) -> dict[str, Any]:
         nbytes = len(self.data) if self.nbytes is None else self.nbytes
-        sizes = {"crc": zlib.crc32(self.data), "packed": len(self.packed), "nbytes": nbytes, "name_nbytes": len(self.name.encode())}
+        sizes = {"crc": zlib.crc32(self.data), "packed": len(self.packed), "nbytes": nbytes, "name_nbytes": len(self.raw_name)}
         zeros = dict.fromkeys((*_LOCAL, *_CENTRAL), 0)
         return zeros | sizes | {"flags": self.flags, "method": self.method}
 
     def local_header(self) -> bytes:
         zeroed = dict.fromkeys(("crc", "packed", "nbytes"), 0) if self.flags & 8 else {}
-        values = self.fields() | {"signature": b"PK\3\4"} | zeroed | dict(self.local)
-        return struct.pack("<4s5H3L2H", *(values[field] for field in _LOCAL)) + self.name.encode()
+        name = self.raw_name if self.local_name is None else self.local_name.encode()
+        lengths = {"name_nbytes": len(name), "extra_nbytes": len(self.local_extra)}
+        values = self.fields() | {"signature": b"PK\3\4"} | lengths | zeroed | dict(self.local)
+        return struct.pack("<4s5H3L2H", *(values[field] for field in _LOCAL)) + name + self.local_extra
 
     def central_header(self, header: int) -> bytes:
-        values = self.fields() | {"signature": b"PK\1\2", "header": header, "extra_nbytes": len(self.extra)} | dict(self.central)
-        return struct.pack("<4s6H3L5H2L", *(values[field] for field in _CENTRAL)) + self.name.encode() + self.extra
+        lengths = {"extra_nbytes": len(self.extra), "comment_nbytes": len(self.comment)}
+        values = self.fields() | {"signature": b"PK\1\2", "header": header} | lengths | dict(self.central)
+        return struct.pack("<4s6H3L5H2L", *(values[field] for field in _CENTRAL)) + self.raw_name + self.extra + self.comment
 
 
 def descriptor(

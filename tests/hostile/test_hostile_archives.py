@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from doors import assert_described, assert_refused
+from doors import assert_described, assert_refused, assert_told, contents, invoke
 from hostile_files import FLOATS, TABLE, Entry, archive, beside, descriptor, listed, number, raw, tensor, text, whole, zipped
 
 from ckpt_surgeon.errors import CorruptError, LimitError, SurgeryError, UnsafeError
@@ -22,10 +25,48 @@ def described(data: bytes = FLOATS, **lies: object) -> Entry:
     return Entry("a/data/0", data, flags=8, descriptor=descriptor(data, **lies))
 
 
+def described_later(entry: Entry) -> Entry:
+    """The record with its sizes after its bytes."""
+    sizes = struct.pack("<3L", zlib.crc32(entry.data), len(entry.packed), len(entry.data))
+    return replace(entry, flags=8, descriptor=b"PK\7\x08" + sizes)
+
+
+SENTINELS = {"nbytes": 0xFFFFFFFF, "packed": 0xFFFFFFFF}
+
+
+def block(kind: int, data: bytes, nbytes: int | None = None) -> bytes:
+    """A block of an extra field."""
+    return struct.pack("<2H", kind, len(data) if nbytes is None else nbytes) + data
+
+
 def wide(**sizes: int) -> Entry:
     """A storage whose directory entry has its sizes in a zip64 block."""
-    block = struct.pack("<2H2Q", 1, 16, sizes.get("nbytes", 24), sizes.get("packed", 24))
-    return Entry("a/data/0", FLOATS, extra=block, central={"nbytes": 0xFFFFFFFF, "packed": 0xFFFFFFFF})
+    numbers = struct.pack("<2Q", sizes.get("nbytes", 24), sizes.get("packed", 24))
+    return Entry("a/data/0", FLOATS, extra=block(1, numbers), central=SENTINELS)
+
+
+def stored(**parts: Any) -> bytes:
+    """An archive whose one storage has these parts."""
+    return archive(PICKLE, Entry("a/data/0", FLOATS, **parts), VERSION)
+
+
+def beside_it(name: str, data: bytes = b"", **parts: Any) -> bytes:
+    """A sound archive with one more record."""
+    return archive(PICKLE, STORAGE, Entry(name, data, **parts), VERSION)
+
+
+def both(**fields: int) -> dict[str, dict[str, int]]:
+    """The same lie in the directory and in the header."""
+    return {"local": fields, "central": fields}
+
+
+def kind(mode: int) -> dict[str, int]:
+    """The outer attributes of a file of this kind, as Unix writes them."""
+    return {"by": 3 << 8, "outer": mode << 16}
+
+
+def second_name(name: str) -> bytes:
+    return block(0x7075, b"\1" + struct.pack("<L", zlib.crc32(name.encode())) + name.encode())
 
 
 SOUND: dict[str, bytes] = {
@@ -47,8 +88,61 @@ SOUND: dict[str, bytes] = {
     "all compressed": archive(Entry("a/data.pkl", whole(TABLE), method=8), Entry("a/data/0", FLOATS, method=8)),
     "an archive's end among the weights": archive(Entry("a/data.pkl", whole(TABLE)), Entry("a/data/0", b"PK\5\6" + bytes(20))),
     "an archive within": archive(PICKLE, STORAGE, Entry("a/extra/x.zip", archive(PICKLE))),
-    "a record of no bytes": archive(PICKLE, STORAGE, Entry("a/.data/serialization_id", b"")),
+    "a record of no bytes": beside_it("a/.data/serialization_id"),
+    "a record of no bytes and a descriptor": beside_it("a/x", flags=8, descriptor=descriptor(b"")),
+    "a record of no bytes and a descriptor of 8-byte sizes": beside_it("a/x", flags=8, descriptor=descriptor(b"", wide=True)),
+    "a compressed record and its descriptor": archive(PICKLE, STORAGE, described_later(Entry("a/x", b"x" * 99, method=8))),
+    "no checksums at all": archive(
+        Entry("a/data.pkl", whole(TABLE), flags=8, central={"crc": 0}, descriptor=descriptor(whole(TABLE), crc=0)),
+        Entry("a/data/0", FLOATS, flags=8, central={"crc": 0}, descriptor=descriptor(FLOATS, crc=0)),
+    ),
+    "zip64 sizes in both places": stored(
+        extra=block(1, struct.pack("<2Q", 24, 24)), local_extra=block(1, struct.pack("<2Q", 24, 24)), **both(**SENTINELS)
+    ),
+    "zip64 place of a record": archive(
+        Entry("a/data.pkl", whole(TABLE), extra=block(1, struct.pack("<Q", 0)), central={"header": 0xFFFFFFFF}), STORAGE
+    ),
+    "padding as torch writes it": stored(local_extra=block(int.from_bytes(b"FB", "little"), b"Z" * 37)),
+    "padding of zeros": stored(local_extra=bytes(7), extra=bytes(3)),
+    "a time in an extra field": stored(extra=block(0x5455, b"\1abcd"), local_extra=block(0x5455, b"\1abcd")),
+    "the same name again in an extra field": stored(extra=second_name("a/data/0")),
+    "a folder": beside_it("a/data/"),
+    "a folder with the attributes of one": beside_it("a/code/", central={"by": 3 << 8, "outer": 0o40755 << 16 | 0x10}),
+    "files with the attributes of files": stored(central=kind(0o100644)),
+    "attributes without a kind": stored(central=kind(0o600)),
+    "a comment on a record": stored(comment=b"best so far"),
+    "versions of zip64 readers": stored(**both(version=45)),
+    "a version of another system": stored(central={"version": 3 << 8 | 20}),
+    "names in Unicode": beside_it("a/\u65e5\u672c/\xe9", flags=0x800),
+    "names as old Macs write them": beside_it("a/e\u0301"),
+    "a name with a colon": beside_it("a/epoch:5"),
+    "a name with spaces and dots": beside_it("a/... x ../.hidden."),
+    "a name of 1,024 bytes": beside_it("a/" + "x" * 1022),
+    "a method's own flags": archive(Entry("a/data.pkl", whole(TABLE), method=8, flags=0x806, descriptor=b""), STORAGE),
+    "the pickle last": archive(STORAGE, VERSION, PICKLE),
 }
+
+RECORDS = (("data.pkl", whole(TABLE)), ("data/0", FLOATS))
+
+
+def moved(data: bytes, prefix: bytes | int) -> bytes:
+    """An archive of two records after a prefix which is none, with every offset right."""
+    front = bytes(prefix) if isinstance(prefix, int) else prefix
+    front = b"PK\3\4" + front[4:]
+    end = len(data) - 22
+    start = int.from_bytes(data[end + 16 : end + 20], "little")
+    directory, shifted = bytearray(data[start:end]), len(front)
+    for position in (directory.index(b"PK\1\2"), directory.rindex(b"PK\1\2")):
+        header = int.from_bytes(directory[position + 42 : position + 46], "little")
+        directory[position + 42 : position + 46] = struct.pack("<L", header + shifted)
+    return front + data[:start] + directory + data[end : end + 16] + struct.pack("<LH", start + shifted, 0)
+
+
+def raw_deflated(change: Callable[[bytes], bytes], name: str = "a/data.pkl", data: bytes = RECORDS[0][1]) -> Entry:
+    """A compressed record whose bytes were changed, and whose sizes are those of the changed bytes."""
+    packed = change(Entry(name, data, method=8).packed)
+    return Entry(name, packed, **both(method=8, packed=len(packed), nbytes=len(data), crc=zlib.crc32(data)))
+
 
 BOMB = Entry("a/byteorder", bytes(300_000_000), method=8)
 CLAIM = {"nbytes": 0xFFFFFFFF}
@@ -111,6 +205,120 @@ BAD: dict[str, tuple[bytes, type[SurgeryError]]] = {
     "two pickles in one record": (archive(Entry("a/data.pkl", whole(TABLE) + whole(b"N")), STORAGE), CorruptError),
     "a storage which lacks": (archive(PICKLE), CorruptError),
     "a storage beside the table which lacks": (zipped(beside(tensor(listed(text("x"))))), CorruptError),
+    "a hole before the first record": (moved(archive(PICKLE, STORAGE), 8), CorruptError),
+    "a record before the first": (moved(archive(PICKLE, STORAGE), Entry("a/x", b"hidden").local_header() + b"hidden"), CorruptError),
+    "a hidden record between two": (stored(descriptor=Entry("a/data.pkl", b"").local_header()), CorruptError),
+    "a hole between two records": (stored(descriptor=bytes(9)), CorruptError),
+    "a hole after a descriptor": (archive(PICKLE, Entry("a/data/0", FLOATS, flags=8, descriptor=descriptor(FLOATS) + b"x")), CorruptError),
+    "a hole before the directory": (archive(PICKLE, Entry("a/data/0", FLOATS, descriptor=bytes(9))), CorruptError),
+    "a hole of a gigabyte claimed": (stored(**both(extra_nbytes=0xFFFF)), CorruptError),
+    "a descriptor where none is said": (stored(descriptor=descriptor(FLOATS)), CorruptError),
+    "a descriptor of another signature": (
+        archive(PICKLE, Entry("a/data/0", FLOATS, flags=8, descriptor=descriptor(FLOATS, signature=b"PK\3\4"))),
+        CorruptError,
+    ),
+    "one checksum which was not made": (
+        archive(Entry("a/data.pkl", whole(TABLE), flags=8, central={"crc": 0}, descriptor=descriptor(whole(TABLE), crc=0)), STORAGE),
+        CorruptError,
+    ),
+    "no checksums and no descriptors": (
+        archive(Entry("a/data.pkl", whole(TABLE), **both(crc=0)), Entry("a/data/0", FLOATS, **both(crc=0))),
+        CorruptError,
+    ),
+    "one record in the data of another": (
+        archive(PICKLE, Entry("a/data/0", FLOATS), Entry("a/x", b"", central={"header": len(whole(TABLE)) + 45})),
+        CorruptError,
+    ),
+    "two records on the same bytes": (archive(PICKLE, STORAGE, Entry("a/x", b"", central={"header": 0})), CorruptError),
+    "a record longer than up to the next": (stored(**both(packed=60, nbytes=60)), CorruptError),
+    "a record in the directory": (stored(central={"header": 400}), CorruptError),
+    "another name in the header": (stored(local_name="a/data/1"), CorruptError),
+    "a longer name in the header": (stored(local_name="a/data/00"), CorruptError),
+    "another length of the name in the header": (stored(local={"name_nbytes": 4}), CorruptError),
+    "another method in the header": (stored(local={"method": 8}), CorruptError),
+    "other flags in the header": (stored(local={"flags": 0x800}), CorruptError),
+    "another checksum in the header": (stored(local={"crc": 1}), CorruptError),
+    "another size in the header": (stored(local={"nbytes": 23}), CorruptError),
+    "a size in the header where zeros should be": (
+        archive(PICKLE, Entry("a/data/0", FLOATS, flags=8, local={"packed": 23}, descriptor=descriptor(FLOATS))),
+        CorruptError,
+    ),
+    "no header where one is said to be": (stored(local={"signature": b"PK\1\2"}), CorruptError),
+    "no entry where one is said to be": (stored(central={"signature": b"PK\3\4"}), CorruptError),
+    "another zip64 size in the header": (stored(local_extra=block(1, struct.pack("<2Q", 25, 25)), local=SENTINELS), CorruptError),
+    "a zip64 size which is missing": (stored(**both(**SENTINELS)), CorruptError),
+    "a zip64 size which nobody asks for": (stored(extra=block(1, struct.pack("<2Q", 48, 48))), CorruptError),
+    "two zip64 blocks": (
+        stored(extra=block(1, struct.pack("<2Q", 24, 24)) + block(1, struct.pack("<2Q", 48, 48)), central=SENTINELS),
+        CorruptError,
+    ),
+    "a zip64 block of half a number": (stored(extra=block(1, b"\x18\0\0\0"), central=SENTINELS), CorruptError),
+    "a zip64 place past the end": (stored(extra=block(1, struct.pack("<Q", 2**62)), central={"header": 0xFFFFFFFF}), CorruptError),
+    "an extra block longer than its field": (stored(extra=block(0x5455, b"abc", nbytes=9)), CorruptError),
+    "an extra block longer than its field in the header": (stored(local_extra=block(0x5455, b"abc", nbytes=9)), CorruptError),
+    "an extra field longer than the directory": (stored(central={"extra_nbytes": 0xFFFF}), CorruptError),
+    "a comment longer than the directory": (stored(central={"comment_nbytes": 0xFFFF}), CorruptError),
+    "another name in an extra field": (stored(extra=second_name("a/data.pkl")), CorruptError),
+    "another name in an extra field of the header": (stored(local_extra=second_name("a/data.pkl")), CorruptError),
+    "an end record in a comment on a record": (archive(PICKLE, Entry("a/data/0", FLOATS, comment=archive())), CorruptError),
+    "an end record in an extra field": (stored(extra=block(0x5455, archive())), CorruptError),
+    "a comment on the archive": (archive(PICKLE, STORAGE, end={"comment_nbytes": 5}, tail=b"hello"), CorruptError),
+    "a comment which is said and not there": (archive(PICKLE, STORAGE, end={"comment_nbytes": 5}), CorruptError),
+    "a comment which is another archive": (archive(PICKLE, STORAGE, end={"comment_nbytes": 22}, tail=archive()), CorruptError),
+    "another volume": (archive(PICKLE, STORAGE, end={"disk": 1}), CorruptError),
+    "a directory on another volume": (archive(PICKLE, STORAGE, end={"first": 1}), CorruptError),
+    "a record on another volume": (stored(central={"disk": 1}), CorruptError),
+    "fewer records here than in all": (archive(PICKLE, STORAGE, end={"here": 1}), CorruptError),
+    "a count of one too few": (archive(PICKLE, STORAGE, end={"here": 1, "count": 1}), CorruptError),
+    "a count of one too many": (archive(PICKLE, STORAGE, end={"here": 3, "count": 3}), CorruptError),
+    "a count of none": (archive(PICKLE, STORAGE, end={"here": 0, "count": 0}), CorruptError),
+    "a directory of a byte too few": (archive(PICKLE, STORAGE, end={"nbytes": 107}), CorruptError),
+    "a directory which starts at 0": (archive(PICKLE, STORAGE, end={"start": 0}), CorruptError),
+    "sentinels without zip64 end records": (
+        archive(PICKLE, STORAGE, end={"here": 0xFFFF, "count": 0xFFFF, "nbytes": 0xFFFFFFFF, "start": 0xFFFFFFFF}),
+        CorruptError,
+    ),
+    "a zip64 end on another volume": (archive(PICKLE, STORAGE, end64={"disk": 1}), CorruptError),
+    "a zip64 end of another signature": (archive(PICKLE, STORAGE, end64={"signature": b"PK\5\6"}), CorruptError),
+    "a name folded by Unicode's forms": (archive(PICKLE, Entry("a/\xe9", b""), Entry("a/e\u0301", b""), STORAGE), CorruptError),
+    "a name folded by Unicode's compatible forms": (archive(PICKLE, Entry("a/data/\uff10", FLOATS), STORAGE), CorruptError),
+    "a file and a folder of one name": (beside_it("a/data/0/"), CorruptError),
+    "a name which is no UTF-8": (beside_it("a/\udcff"), CorruptError),
+    "a name of 2,000 bytes": (beside_it("a/" + "x" * 2000), LimitError),
+    "an empty name": (beside_it(""), UnsafeError),
+    "a name which is the root of all": (beside_it("/"), UnsafeError),
+    "a name with a NUL": (beside_it("a/data.pkl\0x"), UnsafeError),
+    "a name with an empty part": (beside_it("a//x"), UnsafeError),
+    "a name with a dot for a part": (beside_it("a/./data.pkl"), UnsafeError),
+    "a name which leads up at its end": (beside_it("a/x/.."), UnsafeError),
+    "a root which leads up": (archive(*(Entry(f"../{name}", data) for name, data in RECORDS)), UnsafeError),
+    "a root which is a drive": (archive(*(Entry(f"c:/{name}", data) for name, data in RECORDS)), UnsafeError),
+    "a drive within": (beside_it("a/C:/x"), UnsafeError),
+    "no root": (archive(*(Entry(name, data) for name, data in RECORDS)), CorruptError),
+    "a record beside the root": (beside_it("x"), CorruptError),
+    "a folder beside the root": (beside_it("b/"), CorruptError),
+    "a link": (beside_it("a/x", b"/etc/passwd", central=kind(0o120777)), UnsafeError),
+    "a pickle which is a link": (archive(Entry("a/data.pkl", whole(TABLE), central=kind(0o120777)), STORAGE), UnsafeError),
+    "a device": (beside_it("a/x", central=kind(0o060600)), UnsafeError),
+    "a FIFO": (beside_it("a/x", central=kind(0o010600)), UnsafeError),
+    "a folder with bytes": (beside_it("a/x/", b"bytes"), CorruptError),
+    "a strongly encrypted storage": (stored(flags=0x41), UnsafeError),
+    "a strong encryption's flag alone": (stored(flags=0x40), UnsafeError),
+    "masked headers": (stored(flags=0x2000), UnsafeError),
+    "a patch": (stored(flags=0x20), CorruptError),
+    "a version which nobody knows": (stored(central={"version": 64}), CorruptError),
+    "a version which nobody knows in the header": (stored(local={"version": 255}), CorruptError),
+    **{f"method {method}": (stored(**both(method=method)), CorruptError) for method in (1, 6, 9, 12, 14, 93, 95, 98, 99)},
+    "a stored record of two sizes": (stored(**both(nbytes=25)), CorruptError),
+    "a compressed pickle which is cut": (archive(raw_deflated(lambda packed: packed[:-3]), STORAGE), CorruptError),
+    "a compressed pickle which goes on": (archive(raw_deflated(lambda packed: packed + b"more"), STORAGE), CorruptError),
+    "a compressed pickle which is damaged": (archive(raw_deflated(lambda packed: b"\xff" + packed[1:]), STORAGE), CorruptError),
+    "a compressed pickle of another checksum": (
+        archive(Entry("a/data.pkl", whole(TABLE), method=8, **both(crc=1)), STORAGE),
+        CorruptError,
+    ),
+    "a folder for a pickle": (archive(Entry("a/data.pkl/", b""), STORAGE), CorruptError),
+    "a pickle in a folder below": (archive(Entry("a/b/data.pkl", whole(TABLE)), Entry("a/b/data/0", FLOATS)), CorruptError),
     "a name of control characters": (archive(PICKLE, STORAGE, Entry("a/../\x1b[31m\n", b"")), UnsafeError),
     "bytes of 4 GiB in the pickle": (zipped(beside(b"\x8e" + struct.pack("<Q", 2**32) + b"x")), CorruptError),
     "a bytearray of 2**62 bytes": (zipped(beside(b"\x96" + struct.pack("<Q", 2**62) + b"x")), CorruptError),
@@ -132,3 +340,31 @@ def test_a_lying_archive_is_refused(tmp_path: Path, name: str) -> None:
     data, error = BAD[name]
     (tmp_path / "x.pt").write_bytes(data)
     assert_refused(tmp_path / "x.pt", error)
+
+
+def storage_of(change: Callable[[bytes], bytes]) -> bytes:
+    return archive(PICKLE, raw_deflated(change, "a/data/0", FLOATS))
+
+
+DAMAGED: dict[str, bytes] = {
+    "a storage of another checksum": stored(**both(crc=1)),
+    "a storage without a checksum among others": archive(
+        PICKLE, Entry("a/data/0", FLOATS, flags=8, central={"crc": 0}, descriptor=descriptor(FLOATS, crc=0))
+    ),
+    "a compressed storage which is not": stored(**both(method=8)),
+    "a compressed storage of another checksum": stored(method=8, **both(crc=1)),
+    "a compressed storage which is cut": storage_of(lambda packed: packed[:-3]),
+    "a compressed storage which goes on": storage_of(lambda packed: packed + b"more"),
+    "a compressed storage of more bytes": storage_of(lambda _: Entry("", FLOATS * 9, method=8).packed),
+    "a compressed storage of fewer bytes": storage_of(lambda _: Entry("", FLOATS[:23], method=8).packed),
+    "a compressed storage of very many bytes": storage_of(lambda _: Entry("", bytes(50_000_000), method=8).packed),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_storage_which_lies_is_refused_when_it_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.pt").write_bytes(DAMAGED[name])
+    assert list(assert_described(tmp_path / "x.pt").tensors) == ["a", "b"]
+    for out in ("out.pt", "out.safetensors", "out"):
+        assert_told(invoke("remap", str(tmp_path / "x.pt"), "-o", str(tmp_path / out)), CorruptError)
+    assert contents(tmp_path) == ["x.pt"]
