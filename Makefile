@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check bench fuzz clean
+.PHONY: demo test test-slow check bench fuzz faults clean
 
 demo: $(STAMP)
 	$(BIN)/ckpt-surgeon demo
@@ -17,6 +17,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m "slow or root"
+
+# Under strace, and as root on file systems of its own; what the machine lacks is skipped, and said.
+faults: $(STAMP)
+	$(BIN)/python tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -16,7 +16,6 @@ import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import SurgeryError
 from ckpt_surgeon.formats.opening import open_checkpoint
 
-SHARD_BYTES = 1500  # of 2400 bytes of tensors: two shards
 WORKPLACE, ASIDE = ".{}.ckpt-surgeon-tmp", "replaced.ckpt-surgeon-tmp"
 
 
@@ -61,11 +60,12 @@ class Stage:
         for each in (self.given, self.home, self._kept):
             each.mkdir(parents=True, exist_ok=True)
         self.source, self.out = self.given / scenario.source, self.home / scenario.out
+        self.shard_bytes = 8 * numel if scenario.is_sharded else None  # two tensors in the first shard, one in the second
         _save(self._kept / scenario.source, 1.0, numel)
         _save(self.source, 2.0, numel)
         self._source_digest = digest(self.source)
         self._plan = surgeon.plan(str(self.source))
-        _convert(surgeon.plan(str(self._kept / scenario.source)), self._kept / scenario.out, scenario)
+        _convert(surgeon.plan(str(self._kept / scenario.source)), self._kept / scenario.out, self.shard_bytes)
         self.old = digest(self._kept / scenario.out) if scenario.is_over_old else None
         self.write()
         self.new = digest(self.out)
@@ -81,12 +81,12 @@ class Stage:
 
     def write(self) -> None:
         """A conversion, by the library."""
-        _convert(self._plan, self.out, self.scenario)
+        _convert(self._plan, self.out, self.shard_bytes)
 
     @property
     def words(self) -> list[str]:
         """The same, as words of the command line."""
-        shards = ["--max-shard-size", str(SHARD_BYTES)] if self.scenario.is_sharded else []
+        shards = [] if self.shard_bytes is None else ["--max-shard-size", str(self.shard_bytes)]
         return ["remap", str(self.source), "-o", str(self.out), "--force", *shards]
 
     @property
@@ -99,6 +99,10 @@ class Stage:
         folders = [self.out, self.workplace / self.scenario.out, self.workplace / ASIDE]
         within = [folder / name for folder in folders for name in names]
         return [str(path) for path in (self.source, self.home, self.workplace, self.workplace / "lock.ckpt-surgeon-tmp", *folders, *within)]
+
+    def is_new(self) -> bool:
+        """Whether the new one stands at the destination."""
+        return digest(self.out) == self.new
 
     def violations(self, *, code: int | None, codes: tuple[int, ...] = (0, 5), killed: bool = False) -> list[str]:
         """Which promises are broken after a run which ended with `code` (None: unknown). Ends with a next run, which must succeed."""
@@ -130,8 +134,8 @@ class Stage:
         return broken + ([] if digest(self.source) == self._source_digest else ["the source has changed"])
 
 
-def _convert(plan: surgeon.Plan, out: Path, scenario: Scenario) -> None:
-    surgeon.write(plan, str(out), force=True, max_shard_size=SHARD_BYTES if scenario.is_sharded else None)
+def _convert(plan: surgeon.Plan, out: Path, shard_bytes: int | None) -> None:
+    surgeon.write(plan, str(out), force=True, max_shard_size=shard_bytes)
 
 
 def _remove(path: Path) -> None:
