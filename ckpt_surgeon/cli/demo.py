@@ -11,6 +11,7 @@ import click
 
 from ckpt_surgeon.cli.demo_data import CHECKPOINT, MODEL, OUTPUT, RULES, make_checkpoint, make_files
 from ckpt_surgeon.cli.output import put
+from ckpt_surgeon.keys.display import escape
 
 __all__ = ["command"]
 
@@ -40,7 +41,7 @@ def command(context: click.Context, folder: str | None, debug: bool) -> int:
     make_files(folder)
     with chdir(folder):
         make_checkpoint()
-        put(sys.stdout, f"# In {folder}: {CHECKPOINT}, {MODEL}, {RULES}\n")
+        put(sys.stdout, f"# In {escape(folder)}: {CHECKPOINT}, {MODEL}, {RULES}\n")
         for remark, line, expected in _STEPS:
             if _typed(context, remark, line) != expected:
                 return 1

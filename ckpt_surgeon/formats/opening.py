@@ -45,8 +45,9 @@ def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = F
 
 def _open(path: str, mode: int, table: str | None) -> Reader:
     if stat.S_ISDIR(mode):
-        return open_file(_checkpoint_in(path), table)
-    if path.endswith(_DISTRIBUTED_SUFFIX):
+        path = _checkpoint_in(path)
+        mode = _status(path).st_mode
+    elif path.endswith(_DISTRIBUTED_SUFFIX):
         raise CorruptError("this is a part of a distributed checkpoint", where=path, hint="give its folder")
     require_file(mode, path)
     return open_file(path, table)

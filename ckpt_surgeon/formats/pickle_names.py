@@ -13,6 +13,7 @@ from typing import Final
 from ckpt_surgeon.formats.pickle_nodes import Call, Global, Node
 
 __all__ = [
+    "BYTEARRAY",
     "BYTES",
     "DEFAULT_DICT",
     "ENCODED",
@@ -37,6 +38,7 @@ DEFAULT_DICT: Final = "collections.defaultdict"
 SET: Final = "builtins.set"
 FROZENSET: Final = "builtins.frozenset"
 BYTES: Final = "builtins.bytes"
+BYTEARRAY: Final = "builtins.bytearray"
 ENCODED: Final = "_codecs.encode"  # how protocol 2 holds bytes
 OLD_OBJECT: Final = "copyreg._reconstructor"  # how protocols 0 and 1 make an object: its class is the first argument
 SIZE: Final = "torch.Size"
@@ -91,7 +93,7 @@ QUANTIZED_STORAGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
 UNTYPED_STORAGES: Final = frozenset({"torch.UntypedStorage", "torch.storage.UntypedStorage"})
 
 KNOWN: Final = frozenset(
-    {ORDERED_DICT, DEFAULT_DICT, SET, FROZENSET, BYTES, ENCODED, OLD_OBJECT, SIZE, LAYOUT}
+    {ORDERED_DICT, DEFAULT_DICT, SET, FROZENSET, BYTES, BYTEARRAY, ENCODED, OLD_OBJECT, SIZE, LAYOUT}
     | PLAIN_TENSORS
     | TENSORS.keys()
     | TYPED_STORAGES.keys()

@@ -185,8 +185,7 @@ class _Numbering:
         return self._numbers[identity]
 
     def _part(self, found: StorageId) -> StoragePart:
-        if self._graph is None or found.key not in self._graph.storages.nbytes:
-            raise UnsafeError(f"storage {found.key!r} is not in the source")
+        assert self._graph is not None  # all storages but the fresh ones are a source's, whose reader has checked them
         width = 0 if found.dtype is None else found.itemsize // (2 if found.dtype.is_complex else 1)
         if found.view is None:
             return StoragePart(found.key, 0, self._graph.storages.nbytes[found.key], width)

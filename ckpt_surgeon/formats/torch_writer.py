@@ -59,7 +59,7 @@ class TorchWriter:
         expected = next(self._waiting, None)
         if key != expected:
             raise ValueError(f"{key!r} was written where {expected!r} is due")
-        self._copy_until(key)
+        self._copy_storages()
         self._archive.write(parts)
         self._next += 1
 
@@ -69,7 +69,7 @@ class TorchWriter:
         if due is not None:
             raise ValueError(f"{due!r} was never written")
         try:
-            self._copy_until(None)
+            self._copy_storages()
             self._archive.write([_VERSION])
             self._archive.finish()
             self._file.sync()
@@ -83,21 +83,17 @@ class TorchWriter:
     def _nbytes(self, origin: str | StoragePart) -> int:
         return self._specs[origin].nbytes if isinstance(origin, str) else origin.nbytes
 
-    def _copy_until(self, key: str | None) -> None:
-        """Copy the source's storages which stand before the record of `key` (None: before the end)."""
+    def _copy_storages(self) -> None:
+        """Copy the source's storages which stand before the next tensor's, or the end."""
         while self._next < len(self._records):
             origin = self._records[self._next][1]
             if isinstance(origin, str):
                 break
             self._archive.write([self._raw(origin)])
             self._next += 1
-        found = self._records[self._next][1] if self._next < len(self._records) else None
-        if found != key:
-            raise ValueError(f"the record of {found!r} is next, not that of {key!r}")
 
     def _raw(self, origin: StoragePart) -> Part:
-        if self._source is None:
-            raise ValueError("a storage to copy, and no source")
+        assert self._source is not None  # where there is no source no part of one is due
         span = self._source.span(origin.key) if self._source.is_little or origin.width == 1 else None
         if span is not None:
             return span.part(origin.offset, origin.nbytes)

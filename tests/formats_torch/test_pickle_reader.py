@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import os
 import pickle
 import sys
@@ -68,6 +69,8 @@ SCALARS = [
     (b"F-1e300\n.", -1e300),
     (b"G\x3f\xf8\x00\x00\x00\x00\x00\x00.", 1.5),
     (b"S'old'\n.", "old"),
+    (b"S'\\101\\7\\777'\n.", "A\x07\xff"),
+    (b"S'\\d\\\\\\''\n.", "\\d\\'"),
     (b'S"o\\x41\\n"\n.', "oA\n"),
     (b"T\x03\x00\x00\x00abc.", "abc"),
     (b"U\x03abc.", "abc"),
@@ -287,6 +290,18 @@ def test_a_bad_pickle_is_refused(data: bytes, error: type[SurgeryError], text: s
         read_pickle(data)
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_collector_is_left_as_it_was(is_enabled: bool) -> None:
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        read_pickle(b"N.")
+        with pytest.raises(CorruptError):
+            read_pickle(b"\xff")
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("protocol", range(6))

@@ -252,6 +252,22 @@ def test_metadata_is_read_as_plain_values(tmp_path: Path) -> None:
         assert dict(reader.header.torch_metadata) == {"": {"version": 1}, "bn": {"version": 2, "x": [1, {"y": None}]}}
 
 
+def test_metadata_which_nests_deep_is_cut_and_what_no_json_holds_is_left_out(tmp_path: Path) -> None:
+    state, deep = collections.OrderedDict(a=torch.ones(1)), {"x": 1}
+    for _ in range(20):
+        deep = {"in": deep}
+    state._metadata = {"": {"deep": deep, "odd": {1}, "list": [argparse.Namespace]}}
+    with opened(saved(tmp_path, state)) as reader:
+        found = reader.header.torch_metadata[""]
+    assert (found["odd"], found["list"]) == (None, [None])
+    assert str(found["deep"]).count("in") < 10
+
+
+def test_a_table_which_is_named_and_has_a_number_for_a_key_is_corrupt(tmp_path: Path) -> None:
+    with pytest.raises(CorruptError, match="a table of tensors with the key 7, which is no string"):
+        opened(saved(tmp_path, {"state_dict": table(), "odd": {"x": torch.ones(1), 7: torch.ones(1)}}), "odd")
+
+
 def test_an_ordered_dict_of_python_2_is_a_table(tmp_path: Path) -> None:
     pairs = [["a.weight", tensor_node()], ["b.weight", tensor_node()]]
     root = Call(Global("collections", "OrderedDict"), (pairs,))

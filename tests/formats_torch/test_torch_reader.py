@@ -20,6 +20,7 @@ from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, LimitError, SurgeryError, UnsafeError
 from ckpt_surgeon.formats.pickle_nodes import Call, Dict, Global, Node
 from ckpt_surgeon.formats.pickle_writer import write_pickle
+from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
 from ckpt_surgeon.formats.torch_reader import TorchReader
 
 
@@ -133,6 +134,8 @@ VALUES: dict[str, Any] = {
     "float": 0.5,
     "text": "words",
     "bytes": b"abc\xff",
+    "a bytearray": bytearray(b"abc\xff"),
+    "an empty bytearray": bytearray(),
     "no bytes": b"",
     "list": [1, "a", [2.5, None]],
     "tuple": (1, (2, 3)),
@@ -143,9 +146,12 @@ VALUES: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("protocol", [2, 5])
 @pytest.mark.parametrize("name", VALUES)
-def test_a_plain_opaque_value_is_given_back(tmp_path: Path, name: str) -> None:
-    with opened(saved(tmp_path, {"a": torch.ones(1), "b": torch.ones(1), "_extra_state": VALUES[name]})) as reader:
+def test_a_plain_opaque_value_is_given_back(tmp_path: Path, name: str, protocol: int) -> None:
+    path = tmp_path / "source.pt"
+    torch.save({"a": torch.ones(1), "b": torch.ones(1), "_extra_state": VALUES[name]}, path, pickle_protocol=protocol)
+    with opened(path) as reader:
         found = reader.read_opaque("_extra_state")
         assert found == VALUES[name]
         assert isinstance(found, tuple if name == "size" else type(VALUES[name]))
@@ -170,12 +176,20 @@ UNSAFE: dict[str, tuple[Any, str]] = {
     "a numpy scalar": (np.float64(1.5), "scalar"),
     "a numpy array": (np.arange(3), "_reconstruct"),
     "a dtype": (torch.float32, "torch.float32"),
+    "a key of keys": ({((1, 2), 3): 1}, "a key of the type tuple"),
     "inside a list": ([1, [argparse.Namespace()]], "argparse.Namespace"),
     "a key": ({argparse.Namespace: 1}, "argparse.Namespace"),
     "a sparse tensor inside": ([torch.eye(2).to_sparse()], "sparse_coo"),
     "a set with an object": ({argparse.Namespace}, "argparse.Namespace"),
     "a storage": (torch.ones(1).untyped_storage(), "storage"),
 }
+
+
+def test_a_bytearray_of_numbers_is_never_made(tmp_path: Path) -> None:
+    huge = Call(Global("builtins", "bytearray"), (2**40,))
+    path = checkpoint(tmp_path, table_node(a=tensor_node(), b=tensor_node(), odd=huge), {"0": SIX})
+    with opened(path) as reader, pytest.raises(UnsafeError, match="no bytes"):
+        reader.read_opaque("odd")
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -185,6 +199,22 @@ def test_what_only_its_class_could_rebuild_is_refused_by_name(tmp_path: Path, na
         with pytest.raises(UnsafeError, match=text) as caught:
             reader.read_opaque("_extra_state")
         assert caught.value.problems[0].where.endswith("source.pt: _extra_state")
+
+
+COLLIDING = range(0, 200 * sys.hash_info.modulus, sys.hash_info.modulus)
+CHOSEN: dict[str, Any] = {
+    "keys": dict.fromkeys(COLLIDING),
+    "keys of an ordered one": collections.OrderedDict.fromkeys(COLLIDING),
+    "members": set(COLLIDING),
+    "tuples": {(number, 1): 0 for number in COLLIDING},
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_keys_which_were_chosen_to_take_long_are_over_the_limit(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, {"a": torch.ones(1), "_extra_state": [CHOSEN[name]]})
+    with opened(path) as reader, pytest.raises(LimitError, match="one hash"):
+        reader.read_opaque("_extra_state")
 
 
 def test_an_opaque_value_which_holds_itself_is_over_the_limit(tmp_path: Path) -> None:
@@ -265,6 +295,17 @@ def test_closing_twice_closes_once(tmp_path: Path) -> None:
     reader.close()
     with pytest.raises(SurgeryError):
         reader.read("a")
+
+
+def test_an_interruption_closes_the_file(tmp_path: Path) -> None:
+    def interrupted(_file: InputFile) -> Any:
+        raise KeyboardInterrupt
+
+    file = InputFile(str(saved(tmp_path, {"a": torch.ones(3)})))
+    with pytest.raises(KeyboardInterrupt):
+        TorchCheckpoint(file, interrupted, "torch", None)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(file.descriptor)
 
 
 def test_a_key_which_is_not_there_is_a_key_error(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ NUMBERS: dict[str, Lie] = {
     "very many dims": (tensor(size=sizes(*[1] * 100_000), stride=sizes(1)), CorruptError, "64 sizes"),
     "more strides than sizes": (tensor(stride=sizes(3, 1, 1)), CorruptError, "3 strides"),
     "fewer strides than sizes": (tensor(stride=sizes(3)), CorruptError, "1 strides"),
+    "conjugated real numbers": (tensor(more=mapping((text("conj"), b"\x88"))), CorruptError, "no imaginary part"),
     "a float64 past the end": (untyped(name("torch.float64")), CorruptError, "reaches past"),
 }  # fmt: skip
 
