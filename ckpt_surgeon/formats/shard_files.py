@@ -77,10 +77,10 @@ class _ShardFile(InputFile):
     """An InputFile which opens itself anew, as long as it is the same file, when it is read after its descriptor was given back."""
 
     def __init__(self, path: str, files: ShardFiles) -> None:
-        super().__init__(path)
-        self._files = files
-        self._first_version = self._version
+        self._files = files  # first of all: an opening which fails closes itself
         self._is_wanted = True
+        super().__init__(path)
+        self._first_version = self._version
         files.used(self)
 
     def read(self, offset: int, nbytes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ckpt_surgeon import disk
 from ckpt_surgeon.errors import CorruptError, DiskError
 from ckpt_surgeon.formats.opening import open_checkpoint
 from ckpt_surgeon.formats.shard_files import ShardFiles, is_plain_name
@@ -75,6 +77,17 @@ def test_a_closed_file_is_not_opened_again(folder: Path) -> None:
     before = open_descriptors()
     with pytest.raises(DiskError):
         file.read(0, 1)
+    assert open_descriptors() == before
+
+
+def test_a_file_of_which_nothing_can_be_told_is_a_fault_of_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_descriptor: int) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    files, before = ShardFiles(str(folder / "index")), open_descriptors()
+    monkeypatch.setattr(disk.system, "fstat", failing)
+    with pytest.raises(DiskError):
+        files.open("a")
     assert open_descriptors() == before
 
 
