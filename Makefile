@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check bench fuzz faults clean
+.PHONY: demo test test-slow check coverage bench fuzz faults clean
 
 demo: $(STAMP)
 	$(BIN)/ckpt-surgeon demo
@@ -28,6 +28,12 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest tests/house -k "not readme_runs"
+
+# The readers and what publishes are covered to the last branch, all else to 95 %.
+coverage: $(STAMP)
+	$(BIN)/pytest -n 2 --cov --cov-report=
+	$(BIN)/coverage report --skip-covered --include="*/formats/*,*/publishing/*,*/disk.py,*/posix.py" --fail-under=100
+	$(BIN)/coverage report --skip-covered --fail-under=95
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

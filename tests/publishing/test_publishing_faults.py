@@ -90,7 +90,7 @@ def test_everything_is_synced_before_it_takes_its_name_and_the_folder_after(tmp_
     named = next(i for i, name in enumerate(calls) if name in ("rename", "exchange"))
     assert "write" not in calls[named:]
     assert calls[named - 1] == "fsync"
-    assert calls[:named].count("fsync") == (1 if write is write_file else 4)  # two shards, their index, their folder
+    assert calls[:named].count("fsync") == (1 if write is write_file else 5)  # three shards, their index, their folder
     assert calls[-1] == "fsync"
 
 
