@@ -1,5 +1,6 @@
 """Files by range, new files, locks and the few calls which publishing needs."""
 
+import ctypes
 import errno
 import os
 import threading
@@ -287,6 +288,15 @@ def test_one_file_under_two_names_is_the_same_file(ten, tmp_path):
     assert not disk.is_same_file(os.stat(ten), other)
 
 
+def test_where_the_c_library_lacks_the_call_it_is_the_same_as_where_the_system_does(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("a")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    with pytest.raises(OSError, match="not implemented"):
+        disk.system.exchange(str(tmp_path / "a"), str(tmp_path / "b"))
+    disk.system.rename_new(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert os.listdir(tmp_path) == ["b"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP], ids=errno.errorcode.get)
 def test_where_the_system_lacks_a_call_the_plain_one_does(tmp_path, monkeypatch, code):
     def lacking(*_):
@@ -301,6 +311,7 @@ def test_where_the_system_lacks_a_call_the_plain_one_does(tmp_path, monkeypatch,
     disk.system.rename_new(str(tmp_path / "a"), str(tmp_path / "c"))
     assert ((tmp_path / "b").read_text(), (tmp_path / "c").read_text()) == ("b", "a")
     with OutputFile(str(tmp_path / "d")) as output:
+        output.reserve(0)
         output.reserve(10)
         output.sync()
     assert (tmp_path / "d").stat().st_size == 0

@@ -53,8 +53,8 @@ class ShardedWriter:
         """Finish the last shard, write the index, and bring all names to the disk; ValueError when a tensor is due."""
         while self._waiting:
             self._next_shard("")
-        if self._open is not None:
-            self._open.close()
+        assert self._open is not None  # a cut has at least one shard
+        self._open.close()
         with OutputFile(os.path.join(self._path, INDEX_NAME)) as file:
             file.write(self._index)
             file.sync()

@@ -268,6 +268,20 @@ def test_what_is_written_is_read_back_whole(tmp_path):
     assert writer.nbytes >= 12
 
 
+def test_a_checkpoint_without_tensors_is_written_too(tmp_path):
+    ShardedWriter(str(tmp_path / "out"), Header({}, metadata={"epoch": "3"}), 8).close()
+    with open_checkpoint(str(tmp_path / "out")) as reader:
+        assert (dict(reader.header.entries), reader.header.metadata["epoch"]) == ({}, "3")
+
+
+def test_a_tensor_which_is_not_due_is_an_error(tmp_path):
+    writer = ShardedWriter(str(tmp_path / "out"), Header({"a": TensorSpec.of("uint8", 1)}), 8)
+    writer.write("a", [b"a"])
+    with pytest.raises(ValueError, match="nothing more is due"):
+        writer.write("b", [b"b"])
+    writer.abort()
+
+
 def test_shards_and_index_are_what_other_tools_expect(tmp_path):
     write(tmp_path / "out")
     index = json.loads((tmp_path / "out" / INDEX).read_text())

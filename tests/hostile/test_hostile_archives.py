@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from doors import assert_described, assert_refused, assert_told, contents, invoke
 from hostile_files import FLOATS, TABLE, Entry, archive, beside, descriptor, listed, number, raw, tensor, text, whole, zipped
 
 from ckpt_surgeon.errors import CorruptError, LimitError, SurgeryError, UnsafeError
+from ckpt_surgeon.formats.opening import open_checkpoint
 
 PICKLE = Entry("a/data.pkl", whole(TABLE))
 STORAGE = Entry("a/data/0", FLOATS)
@@ -279,6 +281,14 @@ BAD: dict[str, tuple[bytes, type[SurgeryError]]] = {
         CorruptError,
     ),
     "a zip64 end on another volume": (archive(PICKLE, STORAGE, end64={"disk": 1}), CorruptError),
+    "a locator and no zip64 end": (
+        b"PK\3\4" + struct.pack("<4sLQL", b"PK\6\7", 0, 4, 1) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 24, 0),
+        CorruptError,
+    ),
+    "a second entry where the directory ends": (
+        archive(PICKLE, Entry("a/data/0", FLOATS, comment=bytes(60)), end={"count": 3, "here": 3}),
+        CorruptError,
+    ),
     "a zip64 end of another signature": (archive(PICKLE, STORAGE, end64={"signature": b"PK\5\6"}), CorruptError),
     "a name folded by Unicode's forms": (archive(PICKLE, Entry("a/\xe9", b""), Entry("a/e\u0301", b""), STORAGE), CorruptError),
     "a name folded by Unicode's compatible forms": (archive(PICKLE, Entry("a/data/\uff10", FLOATS), STORAGE), CorruptError),
@@ -333,6 +343,16 @@ BAD: dict[str, tuple[bytes, type[SurgeryError]]] = {
 def test_a_sound_archive_is_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "x.pt").write_bytes(SOUND[name])
     assert list(assert_described(tmp_path / "x.pt").tensors) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_sound_archive_is_carried_over(tmp_path: Path, name: str) -> None:
+    source, out = tmp_path / "x.pt", tmp_path / "y.safetensors"
+    source.write_bytes(SOUND[name])
+    done = invoke("remap", str(source), "-o", str(out))
+    assert (done.exit_code, done.stderr) == (0, "")
+    with open_checkpoint(str(source)) as before, open_checkpoint(str(out)) as after:
+        assert all(torch.equal(before.read(key), after.read(key)) for key in ("a", "b"))
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -2,8 +2,8 @@
 
 import itertools
 import random
-import sys
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings

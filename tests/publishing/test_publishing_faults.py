@@ -6,6 +6,7 @@ import os
 import pytest
 
 from ckpt_surgeon import disk
+from ckpt_surgeon.disk import OutputFile
 from ckpt_surgeon.errors import DiskError
 from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter
 from ckpt_surgeon.formats.sharded_writer import ShardedWriter
@@ -118,3 +119,48 @@ def test_short_writes_are_completed(tmp_path, monkeypatch):
     write_file(str(tmp_path / "slow"), b"n")
     with disk.InputFile(str(tmp_path / "slow")) as slow:
         assert slow.read(0, slow.nbytes) == content(tmp_path / "fast")
+
+
+class Meddled(type(disk.system)):
+    """The real machine, on which something else happens once, just before a call of this name."""
+
+    def __init__(self, name, meddle):
+        self._name, self._meddle = name, meddle
+
+    def __getattribute__(self, name):
+        if name == object.__getattribute__(self, "_name"):
+            self._name = ""
+            self._meddle()
+        return object.__getattribute__(self, name)
+
+
+@pytest.mark.parametrize("publish", [publish_file, publish_folder])
+def test_what_takes_the_name_at_the_last_moment_keeps_it(tmp_path, monkeypatch, publish):
+    out = tmp_path / "out"
+    monkeypatch.setattr(disk, "system", Meddled("rename_new", out.mkdir))
+    with pytest.raises(DiskError, match="exists already"), publish(str(out)) as temporary:
+        os.mkdir(temporary)
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(out) == []
+
+
+def test_a_workplace_which_the_run_before_removes_at_that_moment_is_made_again(tmp_path, monkeypatch):
+    place = tmp_path / ".out.ckpt-surgeon-tmp"
+    monkeypatch.setattr(disk, "system", Meddled("open", place.rmdir))
+    write_file(str(tmp_path / "out"), b"n")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_signal_while_the_workplace_is_removed_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    def fail():
+        with publish_file(str(tmp_path / "out")) as temporary:
+            OutputFile(temporary).close()
+            monkeypatch.setattr(disk, "system", Meddled("unlink", interrupt))
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert os.listdir(tmp_path) == []
