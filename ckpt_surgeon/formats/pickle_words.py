@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ckpt_surgeon.formats.pickle_names import OLD_OBJECT, ORDERED_DICT, called_by, meant_by
+from ckpt_surgeon.formats.pickle_names import BYTEARRAY, OLD_OBJECT, ORDERED_DICT, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import Call, Dict, Global, Node, Persistent, Set
+from ckpt_surgeon.formats.torch_containers import encoded_text, set_items
 
 __all__ = ["class_of", "words"]
 
@@ -38,6 +39,14 @@ def _shortened(node: Node) -> str:
 
 
 def _call_words(node: Call) -> str:
+    """Older protocols hold bytes and sets as calls; they are the same things."""
+    encoded, items = encoded_text(node), set_items(node)
+    if encoded is not None:
+        return f"{len(encoded)} bytes"
+    if items is not None:
+        return f"set of {len(items)}"
+    if called_by(node) == BYTEARRAY and len(node.arguments) < 2:
+        return words(node.arguments[0] if node.arguments else b"")
     return f"dict of {len(node.pairs or ())}" if called_by(node) == ORDERED_DICT else class_of(node)
 
 

@@ -17,6 +17,7 @@ from ckpt_surgeon.keys.syntax import Braced, Capture, Plain, Segment, parse_capt
 __all__ = ["Pattern", "quoted"]
 
 _MAX_CHOICES = 4  # ints and alternatives in one segment; each may multiply the ways to read it
+_MAX_KEY = 65_536  # characters; the longest honest key seen has some 200, and each dot takes 100 bytes while it is matched
 _CACHE_SIZE = 16384  # patterns; a rules file which renames key by key has one for each
 
 _ANY_SEGMENTS = r"(?:[^.]*\.)*"
@@ -56,7 +57,7 @@ class Pattern:
     def match(self, key: str) -> dict[str, str] | None:
         """The captures, as written in the key, or None when the key does not match.
 
-        Raises RulesError when a `re:` pattern takes too long.
+        Raises RulesError when a `re:` pattern takes too long, or the key is far too long to be one.
         """
         return self._match(key)
 
@@ -86,14 +87,16 @@ def _parse(text: str) -> Pattern:
         captures, source = _compile(segments)
     except RulesError as error:
         raise RulesError(f"'{escape(text)}': {error.problems[0].what}", hint=error.hint) from None
-    return Pattern(text, MappingProxyType(captures), False, _matcher(re.compile(source), captures))
+    return Pattern(text, MappingProxyType(captures), False, _matcher(text, re.compile(source), captures))
 
 
-def _matcher(compiled: re.Pattern[str], captures: Mapping[str, Capture]) -> _Match:
+def _matcher(text: str, compiled: re.Pattern[str], captures: Mapping[str, Capture]) -> _Match:
     paths = tuple(name for name, capture in captures.items() if capture.kind == "path")
     names = tuple(captures)
 
     def match(key: str) -> dict[str, str] | None:
+        if len(key) > _MAX_KEY:
+            raise RulesError(f"'{escape(text)}': the key {escape(key)} has {len(key)} characters; at most {_MAX_KEY} are matched")
         found = compiled.fullmatch(key + ".")  # each segment ends with a dot, so that an empty path takes its own away
         if found is None:
             return None

@@ -130,3 +130,18 @@ def test_a_renamed_odd_entry_is_the_same_object(tmp_path: Path) -> None:
     assert list(found) == ["a", "even", "b"]
     assert found["even"].layout == torch.sparse_csr
     assert torch.equal(found["even"].to_dense(), EYE)
+
+
+HELD = {"bytes": b"raw", "no bytes": b"", "set": {1, 2}, "empty set": set(), "frozenset": frozenset({3}), "bytearray": bytearray(b"x")}
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_value_in_the_table_is_carried_from_any_protocol(tmp_path: Path, protocol: int) -> None:
+    source, out = tmp_path / "x.pt", tmp_path / "y.pt"
+    torch.save({"a": torch.ones(1), "b": torch.ones(1), **HELD}, source, pickle_protocol=protocol)
+    done = invoke("remap", str(source), "-o", str(out))
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = torch.load(out, weights_only=False)
+    assert {key: found[key] for key in HELD} == HELD
+    assert [type(found[key]) for key in HELD] == [type(value) for value in HELD.values()]
+    assert surgeon.inspect(out).entries == surgeon.inspect(source).entries

@@ -239,6 +239,13 @@ HOSTILE = [
 ]
 
 
+def test_a_key_which_is_far_too_long_is_refused_where_matching_it_would_cost():
+    assert Pattern.parse("**.z").match("." * 60_000) is None
+    assert Pattern.parse("a.z").match("." * 10_000_000) is None
+    with pytest.raises(RulesError, match="10000000 characters; at most 65536"):
+        Pattern.parse("**.z").match("." * 10_000_000)
+
+
 @pytest.mark.parametrize(("text", "key"), HOSTILE)
 def test_a_hostile_key_comes_to_an_end(text, key):
     assert Pattern.parse(text).match(key) is None  # one which tries every way would not, within a lifetime
