@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import wraps
@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ckpt_surgeon.cli.output import put
-from ckpt_surgeon.disk import disk_error
 from ckpt_surgeon.errors import DiskError
 
 if TYPE_CHECKING:
@@ -32,11 +31,15 @@ _Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a command's result is shown. `stdout` is the real one: inside a command, prints of foreign code go to stderr."""
+    """How a command's result is shown. `stdout` is the real one: inside a command, prints of foreign code go to stderr.
+
+    report: the file to which it goes as well; others: the files and folders which the command reads, none of which that may be.
+    """
 
     stdout: IO[str] | None
     form: Form = "table"
     report: str | None = None
+    others: tuple[str, ...] = ()
     color: str = "auto"
     quiet: bool = False
     verbose: bool = False
@@ -46,7 +49,7 @@ class View:
         from ckpt_surgeon.report.rendering import render
 
         if self.report is not None:
-            _write(self.report, render(report, _SUFFIXES[PurePath(self.report).suffix.lower()]))
+            _write(self.report, render(report, _SUFFIXES[PurePath(self.report).suffix.lower()]), self.others)
         put(self.stdout, render(report, self.form, color=self._wants_color()))
 
     @contextmanager
@@ -76,7 +79,8 @@ def common_options(function: _Function) -> _Function:
 
     @wraps(function)
     def command(form: Form, report: str | None, color: str, quiet: bool, verbose: bool, debug: bool, **rest: Any) -> Any:
-        view = View(sys.stdout, form, report, color, quiet, verbose)
+        others = () if report is None else _refuse_others(report, click.get_current_context().params)
+        view = View(sys.stdout, form, report, others, color, quiet, verbose)
         with redirect_stdout(sys.stderr):
             return function(view, **rest)
 
@@ -90,25 +94,44 @@ def _checked_report(_: click.Context, __: click.Parameter, path: str | None) -> 
     if path is None:
         return None
     name = PurePath(path).name.lower()
-    if PurePath(name).suffix not in _SUFFIXES or name.endswith(".index.json"):
+    if PurePath(name).suffix not in _SUFFIXES:
         raise click.BadParameter(f"{path!r} does not end in {', '.join(_SUFFIXES)}: the suffix says in which form it is written")
+    if name.endswith(".index.json"):
+        raise click.BadParameter(f"{path!r} is a name of the index of shards")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise DiskError("its folder does not exist, or cannot be written to", where=path)
     return path
 
 
-def _write(path: str, text: str) -> None:
-    try:
-        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-    except OSError as error:
-        raise disk_error(error, path) from error
+def _refuse_others(report: str, given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The paths among what else stands on the command line; DiskError when the report would take the place of one."""
+    from ckpt_surgeon.publishing.destination import checked
+
+    values = [value for name, value in given.items() if name != "report" for value in (value if isinstance(value, tuple) else (value,))]
+    words = [part for value in values if isinstance(value, str) for part in (value, value.rpartition("#")[0])]
+    others = tuple(word for word in words if word and "\0" not in word and os.path.lexists(word))
+    out = given.get("out")
+    if out is not None and os.path.commonpath(list(map(os.path.realpath, (report, out)))) == os.path.realpath(out):
+        raise DiskError("the report would take the place of the output, or lie in it", where=report, hint="give it another name")
+    checked(report, others, force=True, is_folder=False)
+    return others
+
+
+def _write(path: str, text: str, others: Sequence[str]) -> None:
+    from ckpt_surgeon.disk import OutputFile
+    from ckpt_surgeon.publishing import publish_file
+
+    with publish_file(path, force=True, sources=others) as temporary, OutputFile(temporary) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+        file.sync()
 
 
 _OPTIONS = (
     click.option("--format", "form", type=click.Choice(_FORMS), default="table", show_default=True, help="How to show the result."),
-    click.option("--report", metavar="FILE", callback=_checked_report, help="Write it to a file too: .txt, .json, .md or .html."),
+    click.option(
+        "--report", metavar="FILE", callback=_checked_report, help="Write it to a file too, over an older one: .txt, .json, .md or .html."
+    ),
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Auto honors NO_COLOR."),
     click.option("-q", "--quiet", is_flag=True, help="No progress."),
     click.option("-v", "--verbose", is_flag=True, help="Each key in its own row, unfolded."),

@@ -1,12 +1,15 @@
 """The options of every command: variables, color, report files, the progress line."""
 
+import errno
 import io
 import json
+import os
 
 import click
 import pytest
 from cli_runs import invoke
 
+from ckpt_surgeon import disk
 from ckpt_surgeon.cli.progress import ProgressLine
 from ckpt_surgeon.cli.surgery_options import parse_variables
 from ckpt_surgeon.cli.view import View
@@ -92,6 +95,57 @@ def test_a_report_never_takes_the_name_of_a_checkpoint_or_of_rules(name, folder)
     before = (folder / name).read_bytes()
     assert invoke("inspect", "plain.safetensors", "--report", name).exit_code == 2
     assert (folder / name).read_bytes() == before
+
+
+RENAMED = {"source.json": "wrapped.pth", "target.txt": "wrapped.pth", "rules.md": "rename.yaml"}
+TAKEN = {
+    "the source": ("inspect", "source.json", "--report", "source.json"),
+    "the source under another name": ("inspect", "source.json", "--report", "./../{here}/source.json"),
+    "a hard link to the source": ("inspect", "source.json", "--report", "twin.json"),
+    "the source of which a table is named": ("inspect", "source.json#state_dict", "--report", "source.json"),
+    "a link to the source": ("inspect", "source.json", "--report", "link.json"),
+    "the target": ("diff", "wrapped.pth", "target.txt", "--report", "target.txt"),
+    "the rules": ("diff", "wrapped.pth", "plain.safetensors", "--rules", "rules.md", "--report", "rules.md"),
+    "the output": ("remap", "wrapped.pth", "--to", "torch", "-o", "out.json", "--report", "out.json"),
+    "within the output": ("remap", "plain.safetensors", "-o", "shards", "--force", "--report", "shards/r.json"),
+    "a folder of shards which is read": ("inspect", "shards", "--report", "shards/r.json"),
+    "a link to anything": ("inspect", "wrapped.pth", "--report", "loose.json"),
+    "a pipe": ("inspect", "wrapped.pth", "--report", "pipe.json"),
+    "a folder": ("inspect", "wrapped.pth", "--report", "folder.json"),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_a_report_takes_the_place_of_no_file_in_use_and_of_nothing_but_a_file(case, folder):
+    assert invoke("remap", "plain.safetensors", "-o", "shards").exit_code == 0
+    (folder / "rename.yaml").write_text("version: 1\nrules: []\n")
+    for name, original in RENAMED.items():
+        (folder / name).write_bytes((folder / original).read_bytes())
+    os.link("source.json", "twin.json")
+    os.symlink("source.json", "link.json")
+    os.symlink("elsewhere", "loose.json")
+    os.mkfifo("pipe.json")
+    os.mkdir("folder.json")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = invoke(*(word.format(here=folder.name) for word in TAKEN[case]))
+    assert (result.exit_code, result.stdout) == (5, ""), result.output
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_is_the_old_one_or_the_new_one(folder, monkeypatch):
+    class FullSystem(type(disk.system)):
+        def write(self, descriptor, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert invoke("inspect", "plain.safetensors", "--report", "r.json").exit_code == 0
+    before = (folder / "r.json").read_bytes(), sorted(os.listdir(folder))
+    monkeypatch.setattr(disk, "system", FullSystem())
+    assert invoke("inspect", "wrapped.pth", "--report", "r.json").exit_code == 5
+    assert ((folder / "r.json").read_bytes(), sorted(os.listdir(folder))) == before
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert invoke("inspect", "wrapped.pth", "--report", "r.json").exit_code == 0
+    assert (folder / "r.json").read_bytes() != before[0]
 
 
 @pytest.mark.parametrize("form", ["table", "json", "md", "html"])
