@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import NoReturn
-
-from ckpt_surgeon.cli import main as application
 
 __all__ = ["main"]
 
 
 def main() -> NoReturn:
     """Run the command line which this process was started with; never returns."""
+    _end_at_signals()
+    from ckpt_surgeon.cli import main as application
+
     application()
     raise AssertionError("the application exits by itself")
+
+
+def _end_at_signals() -> None:
+    """Until the application hears signals itself there is nothing to take away: end at once, with the exit code of a signal."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda heard, _: os._exit(128 + heard))
 
 
 if __name__ == "__main__":
