@@ -23,6 +23,7 @@ __all__ = [
     "is_same_file",
     "pieces",
     "reported",
+    "require_name",
     "require_space",
     "status",
     "sync_folder",
@@ -52,6 +53,16 @@ def reported(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+def require_name(path: str) -> None:
+    """DiskError for a path which no system can hold: with a NUL, or with half a surrogate."""
+    try:
+        is_sound = "\0" not in path and bool(os.fsencode(path))
+    except UnicodeEncodeError:
+        is_sound = False
+    if not is_sound:
+        raise DiskError("no file can have this name", where=path)
 
 
 # What the system answers about a name which leads nowhere; any other fault says nothing of what is there.

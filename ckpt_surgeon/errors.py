@@ -30,7 +30,9 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" if self.where else self.what
+        """One line; whatever is unprintable, or turns text around, is escaped, for any of it may come from a file."""
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return text if text.isprintable() else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class SurgeryError(Exception):

@@ -97,6 +97,13 @@ def test_an_error_survives_a_process_border_whole(kind, again):
     assert (after.problems, str(after), after.hint, after.exit_code) == (error.problems, str(error), error.hint, error.exit_code)
 
 
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "\u202egpj", "\ud800", "\0", "é", "日本"])
+def test_names_from_files_are_one_printable_line(name):
+    text = str(SurgeryError(f"no {name}", where=f"rules[0].{name}"))
+    assert text.isprintable()
+    assert (name in text) == name.isprintable()
+
+
 def test_a_problem_is_a_value():
     assert Problem("one", "a") == Problem("one", "a")
     assert len({Problem("one"), Problem("one"), Problem("two")}) == 2

@@ -28,12 +28,15 @@ def format_of(out: str, to: str | None) -> str:
     """
     if to is not None:
         return _known(to)
-    if out.endswith(os.sep) or os.path.isdir(out):
+    if out.endswith(os.sep):
         return "sharded"
     stem, suffix = os.path.splitext(os.path.basename(out))
-    if not suffix or not stem:
+    form = _SUFFIXES.get(suffix.lower()) if stem else None
+    if form is not None and os.path.isdir(out):
+        hint = "take another name, or say --to sharded"
+        raise SurgeryError(f"a folder stands here, and the suffix {suffix!r} is that of a file", where=out, hint=hint)
+    if not suffix or not stem or os.path.isdir(out):
         return "sharded"
-    form = _SUFFIXES.get(suffix.lower())
     if form is None:
         allowed = f"known are {', '.join(_SUFFIXES)}, and a folder (for shards)"
         raise SurgeryError(f"the suffix {suffix!r} tells no format; {allowed}", where=out, hint="take one of them, or say --to FORMAT")

@@ -74,6 +74,7 @@ def module_state(module: nn.Module) -> Mapping[str, Any]:
         state: Mapping[str, Any] = module.state_dict(keep_vars=True)
     except Exception as error:  # state_dict hooks and get_extra_state are the user's code
         raise ModelError(f"{type(module).__name__}.state_dict() failed: {type(error).__name__}: {error}") from error
+    _require_text_keys(state)
     return state
 
 
@@ -92,10 +93,14 @@ def header_of_state_dict(state_dict: Mapping[str, Any]) -> Header:
     """
     if not isinstance(state_dict, Mapping):
         raise ModelError(f"expected a state_dict, found {type(state_dict).__name__}", hint="give a dict of key -> tensor")
+    _require_text_keys(state_dict)
+    return _header(state_dict, "state_dict")
+
+
+def _require_text_keys(state_dict: Mapping[Any, Any]) -> None:
     odd = next((key for key in state_dict if not isinstance(key, str)), None)
     if odd is not None:
         raise ModelError(f"a state_dict's keys are text, found {odd!r} ({type(odd).__name__})")
-    return _header(state_dict, "state_dict")
 
 
 def _header(state_dict: Mapping[str, Any], form: str) -> Header:

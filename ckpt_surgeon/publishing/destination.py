@@ -21,6 +21,7 @@ _LISTED = 5
 
 def checked(destination: str, sources: Sequence[str], *, force: bool, is_folder: bool) -> str:
     """The absolute path of a destination which may be written; DiskError for one which may not."""
+    disk.require_name(destination)
     with disk.reported(destination):
         path = _absolute(destination)
         folder, name = os.path.split(path)
@@ -86,12 +87,12 @@ def _refuse_kind(path: str, destination: str, mode: int, is_folder: bool) -> Non
     if stat.S_ISLNK(mode):
         hint = f"give the path itself: {os.path.realpath(path)}"
         raise DiskError("it is a symbolic link, which is neither followed nor replaced", where=destination, hint=hint)
-    if is_folder and not stat.S_ISDIR(mode):
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise DiskError("it is a device, a pipe or a socket", where=destination, hint="write to another path")
+    if is_folder and stat.S_ISREG(mode):
         raise DiskError("a folder of shards cannot replace a file", where=destination, hint="write to another path")
     if not is_folder and stat.S_ISDIR(mode):
         raise DiskError("a file cannot replace a folder", where=destination, hint="name a file in it")
-    if not is_folder and not stat.S_ISREG(mode):
-        raise DiskError("it is a device, a pipe or a socket", where=destination, hint="write to another path")
 
 
 def _refuse_other_contents(path: str, destination: str) -> None:

@@ -23,6 +23,8 @@ def rules_from_key_mapping(mapping: Mapping[str, str]) -> Rules:
     >>> len(rules_from_key_mapping({r"^model\.": "model.language_model."}).rules)
     1
     """
+    if not isinstance(mapping, Mapping):
+        raise RulesError(f"a key_mapping is a table of expression -> replacement, found {type(mapping).__name__}")
     pairs = dict(mapping)
     return as_rules([{"sub": pairs, "expect": "any"}]) if pairs else Rules()
 

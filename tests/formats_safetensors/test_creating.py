@@ -35,9 +35,18 @@ def test_the_suffix_tells_the_format(out, expected):
     assert format_of(out, None) == expected
 
 
-def test_an_existing_folder_is_a_folder_of_shards_whatever_its_suffix(tmp_path):
-    (tmp_path / "v1.5").mkdir()
-    assert format_of(str(tmp_path / "v1.5"), None) == "sharded"
+@pytest.mark.parametrize("name", ["model", "model.v2", ".pt"])
+def test_an_existing_folder_is_a_folder_of_shards(tmp_path, name):
+    (tmp_path / name).mkdir()
+    assert format_of(str(tmp_path / name), None) == "sharded"
+
+
+def test_an_existing_folder_with_the_suffix_of_a_file_is_doubtful(tmp_path):
+    (tmp_path / "model.pt").mkdir()
+    with pytest.raises(SurgeryError, match="a folder stands here") as caught:
+        format_of(str(tmp_path / "model.pt"), None)
+    assert "--to sharded" in caught.value.hint
+    assert format_of(str(tmp_path / "model.pt"), "sharded") == "sharded"
 
 
 @pytest.mark.parametrize("to", ["safetensors", "torch", "sharded"])

@@ -203,6 +203,16 @@ def test_any_mapping_serves_as_a_state_dict() -> None:
         assert len(header_of_state_dict(given)) == len(given)
 
 
+def test_a_module_whose_keys_are_no_text_is_a_model_error() -> None:
+    class Numbered(nn.Module):
+        def state_dict(self, *_, **__):
+            return {3: torch.ones(2)}
+
+    for ask in (header_of_module, StateDictReader.of_module):
+        with pytest.raises(ModelError, match="keys are text, found 3"):
+            ask(Numbered())
+
+
 def test_a_state_dict_hook_which_fails_is_a_model_error() -> None:
     module = nn.Linear(1, 1)
     module.register_state_dict_pre_hook(lambda *_: 1 / 0)  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ def test_a_new_file_beside_the_source_is_fine_and_one_in_a_source_folder_is_not(
     [
         (publish_file, os.mkdir, "cannot replace a folder"),
         (publish_file, os.mkfifo, "a device, a pipe"),
-        (publish_folder, os.mkfifo, "cannot replace a file"),
+        (publish_folder, os.mkfifo, "device"),
         (publish_folder, lambda path: put(path, "old"), "cannot replace a file"),
         (publish_file, lambda path: os.symlink("nowhere", path), "symbolic link"),
         (publish_folder, lambda path: os.symlink(".", path), "symbolic link"),
@@ -177,10 +177,18 @@ def test_what_is_of_another_kind_is_never_replaced(tmp_path, publish, make, mess
     assert os.lstat(tmp_path / "out").st_ino == before.st_ino
 
 
+@pytest.mark.parametrize("publish", [publish_file, publish_folder])
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/full", "/dev/stdout"])
-def test_a_device_is_refused(device):
+def test_a_device_is_refused(device, publish):
     with pytest.raises(DiskError, match=r"device|symbolic link"):
-        entered(publish_file, device, force=True)
+        entered(publish, device, force=True)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+@pytest.mark.parametrize("publish", [publish_file, publish_folder])
+def test_a_name_which_no_file_can_have_is_refused(tmp_path, name, publish):
+    with pytest.raises(DiskError, match="no file can have this name"):
+        entered(publish, os.path.join(tmp_path, name), force=True)
 
 
 @pytest.mark.parametrize("publish", [publish_file, publish_folder])

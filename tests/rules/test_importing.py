@@ -90,3 +90,9 @@ def test_what_is_no_table_is_refused(pairs, says):
         rules_from_revise_keys(pairs)
     assert says in str(caught.value)
     assert caught.value.problems[0].where.startswith("rules[0]")
+
+
+@pytest.mark.parametrize("mapping", [None, "a", ["a"], 3])
+def test_what_is_no_mapping_is_refused(mapping):
+    with pytest.raises(RulesError, match="a table of expression"):
+        rules_from_key_mapping(mapping)
