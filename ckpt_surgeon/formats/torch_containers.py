@@ -13,6 +13,8 @@ __all__ = ["Child", "children_of", "encoded_text", "is_module", "is_optimizer", 
 
 _MODULE_PARTS: Final = ("_parameters", "_buffers", "_modules")
 _OPTIMIZER_PARTS: Final = ("state", "param_groups")
+# What an empty key is called; an empty path is that of the root.
+_NO_NAME: Final = "''"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def state_pairs(node: Node) -> list[Pair]:
 
 def children_of(node: Node) -> list[Child]:
     """The containers and objects right inside a container or object, in file order; numbers and texts are left out."""
-    return [Child(name, child, holder) for name, child, holder in _elements(node) if name is not None and type(child) in _INNER]
+    return [Child(name or _NO_NAME, child, holder) for name, child, holder in _elements(node) if name is not None and type(child) in _INNER]
 
 
 def _elements(node: Node) -> Iterator[tuple[str | None, Node, Node]]:

@@ -124,6 +124,14 @@ def test_a_path_picks_a_mapping_inside_a_table(tmp_path: Path) -> None:
         assert list(reader.header) == ["x"]
 
 
+def test_a_table_under_an_empty_key_is_not_taken_for_the_root(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"": table(), "epoch": 3, "other": {"deep": table()}})
+    with opened(path, "''") as reader:
+        assert (reader.header.envelope.path, list(reader.header.entries)) == ("''", list(table()))
+    with pytest.raises(RulesError, match=r"'' \("):
+        opened(path)
+
+
 def test_a_path_picks_the_root_by_an_empty_name(tmp_path: Path) -> None:
     with opened(saved(tmp_path, {"state_dict": table(1), "mean": torch.ones(3), "std": torch.ones(3)}), "") as reader:
         assert {key: str(entry) for key, entry in reader.header.entries.items()} == {
@@ -204,7 +212,7 @@ def test_contents_are_told_in_short_words_and_scalars_as_json(tmp_path: Path) ->
         "loss": "tensor f32[]",
         "sparse": "sparse_coo tensor f32[2, 2]",
         "config": "dict of 2",
-        "bytes": "_codecs.encode",
+        "bytes": "3 bytes",
         "class": "argparse.Namespace",
         "big": "int of 333 bits",
         "7": "'seven'",

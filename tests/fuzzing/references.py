@@ -98,7 +98,13 @@ def same_table(found: HeldTable, wanted: Loaded) -> str:
     """What differs between our table and the reference's object; empty where nothing does."""
     table = wanted.value
     for name in found.place.split(".") if found.place else ():
-        table = table.get(name) if isinstance(table, Mapping) else table[int(name)] if isinstance(table, list | tuple) else None
+        table = (
+            table.get("" if name == "''" else name)
+            if isinstance(table, Mapping)
+            else table[int(name)]
+            if isinstance(table, list | tuple)
+            else None
+        )
     if not isinstance(table, Mapping):
         return ""  # a place whose names hold dots, or an object's attribute
     told = _difference(found, table)
