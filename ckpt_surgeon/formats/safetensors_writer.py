@@ -19,6 +19,8 @@ __all__ = ["SafetensorsWriter", "check_writable"]
 
 NOWHERE: Final[Mapping[str, int]] = MappingProxyType({})
 _KNOWN = frozenset(TAGS.values())
+# Of less, moving and sharing whole pages gains nothing.
+_WORTH_SHARING_BYTES: Final = 1024 * 1024
 _RESERVED_KEY = "__metadata__"
 
 
@@ -92,7 +94,9 @@ def _phase(specs: Mapping[str, TensorSpec], offsets: Mapping[str, int]) -> int |
             votes[(offsets[key] - position) % PAGE_BYTES] += spec.nbytes
         position += spec.nbytes
     best = max(votes, key=lambda phase: votes[phase], default=None)
-    return None if best is None or best % ALIGNMENT else best
+    if best is None or position < _WORTH_SHARING_BYTES:
+        return None
+    return 0 if best % ALIGNMENT else best
 
 
 _HINT = "write a .pt file instead, or drop or cast these entries"

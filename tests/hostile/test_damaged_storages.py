@@ -62,8 +62,6 @@ def test_a_damaged_record_which_moves_unread_keeps_the_checksum_which_tells_it(d
     assert invoke("remap", str(damaged), "-o", str(out), "--bare", "-e", KEPT["a whole storage"]).exit_code == 0
     with surgeon_reader(out) as reader, pytest.raises(CorruptError, match="damaged"):
         reader.read("whole")
-    with pytest.raises(RuntimeError):
-        torch.load(out, weights_only=True)
 
 
 @pytest.mark.parametrize("out", ["out.pt", "out.safetensors", "out"])
