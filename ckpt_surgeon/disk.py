@@ -1,23 +1,22 @@
-"""The few system calls by which anything here reads by range or writes; the one place where tests inject faults."""
+"""The few system calls by which anything here reads by range; `system`, by which all of them go, and where tests inject faults."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
-from ckpt_surgeon.errors import DiskError, LockedError
-from ckpt_surgeon.posix import PosixSystem, System
+from ckpt_surgeon.errors import CorruptError, DiskError
+from ckpt_surgeon.posix import UNSUPPORTED, PosixSystem, System
 
 __all__ = [
-    "FileLock",
     "FileRange",
     "InputFile",
-    "OutputFile",
     "TEMPORARY_SUFFIX",
     "disk_error",
     "is_same_file",
@@ -106,13 +105,36 @@ class InputFile:
             while nbytes > 0:
                 part = system.pread(self.descriptor, nbytes, offset)
                 if not part:
-                    raise DiskError(f"the file ends at byte {offset}, {nbytes} bytes early: it changed while it was read", where=self.path)
+                    raise self._cut_short(offset, nbytes)
                 parts.append(part)
                 offset += len(part)
                 nbytes -= len(part)
-            if parts and not self.is_unchanged():
-                raise DiskError("it changed while it was read", where=self.path, hint="run it again once nothing writes to it")
+            if parts:
+                self._require_unchanged()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def move(self, way: str, part: FileRange, target: int) -> int | None:
+        """Move bytes from the start of `part` to the end of another open file, as many as the system likes; None where it cannot.
+
+        way: `copy_range` or `send_range`, calls of `System`. Raises OSError for what the system says, DiskError as `read` does.
+        """
+        try:
+            moved: int = getattr(system, way)(self.descriptor, part.offset, target, part.nbytes)
+        except OSError as error:
+            if error.errno in UNSUPPORTED:
+                return None
+            raise
+        if not moved:
+            raise self._cut_short(part.offset, part.nbytes)
+        self._require_unchanged()
+        return moved
+
+    def _cut_short(self, offset: int, nbytes: int) -> DiskError:
+        return DiskError(f"the file ends at byte {offset}, {nbytes} bytes early: it changed while it was read", where=self.path)
+
+    def _require_unchanged(self) -> None:
+        if not self.is_unchanged():
+            raise DiskError("it changed while it was read", where=self.path, hint="run it again once nothing writes to it")
 
     def read_buffer(self, offset: int, nbytes: int) -> bytearray:
         """The same bytes in a buffer of their own, which a tensor can take over; never twice in memory."""
@@ -158,11 +180,12 @@ def _version(found: os.stat_result) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A run of bytes of an open file: plain, contiguous, little-endian elements."""
+    """A run of bytes of an open file: plain, contiguous, little-endian elements. crc: their CRC-32, where the file states one."""
 
     file: InputFile
     offset: int
     nbytes: int
+    crc: int | None = None
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Exactly `nbytes` bytes from `offset` bytes into the range."""
@@ -173,133 +196,20 @@ class FileRange:
         """The sub-range of `nbytes` bytes which starts `offset` bytes into this one."""
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise ValueError(f"part {offset}+{nbytes} leaves a range of {self.nbytes} bytes")
+        if nbytes == self.nbytes:
+            return self
         return FileRange(self.file, self.offset + offset, nbytes)
 
 
-class OutputFile:
-    """A new file (`O_EXCL`), or with `resume` also an existing one, written from its end on; `position` is in bytes."""
-
-    def __init__(self, path: str, mode: int = 0o666, *, resume: bool = False) -> None:
-        """Raises DiskError when `path` cannot be made, or exists and is not to be resumed."""
-        self.path = path
-        flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND | os.O_NOFOLLOW if resume else os.O_EXCL)
-        self.position = 0
-        with reported(path):
-            self.descriptor = system.open(path, flags, mode)
-            self._is_open = True
-            try:
-                self.position = system.fstat(self.descriptor).st_size if resume else 0
-            except BaseException:
-                self.close()
-                raise
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append all of `data`."""
-        rest = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        with reported(self.path):
-            while rest:
-                written = system.write(self.descriptor, rest)
-                self.position += written
-                rest = rest[written:]
-
-    def copy(self, source: FileRange) -> None:
-        """Append the bytes of a range, a piece at a time."""
-        for piece in pieces(source):
-            self.write(piece)
-
-    def reserve(self, nbytes: int) -> None:
-        """Reserve space, so that a full disk is known before the first byte; where the system can't, nothing happens."""
-        if nbytes <= 0:
-            return
-        with reported(self.path):
-            system.reserve(self.descriptor, nbytes)
-
-    def restart(self) -> None:
-        """Throw away what was written."""
-        with reported(self.path):
-            system.truncate(self.descriptor, 0)
-            os.lseek(self.descriptor, 0, os.SEEK_SET)  # a file which is not resumed is written where its offset stands
-        self.position = 0
-
-    def sync(self) -> None:
-        """Cut a reservation back to what was written and bring it to the disk; never retried after a fault."""
-        with reported(self.path):
-            system.truncate(self.descriptor, self.position)
-            system.fsync(self.descriptor)
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing. A fault which the system tells only now is a DiskError."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        with reported(self.path):
-            system.close(self.descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
 def pieces(source: FileRange, size: int = _COPY_BYTES) -> Iterator[bytes]:
-    """The bytes of a range in pieces of at most `size` bytes."""
-    end = source.offset + source.nbytes
+    """The bytes of a range in pieces of at most `size` bytes. CorruptError at its end, where its checksum is another than stated."""
+    end, crc = source.offset + source.nbytes, 0
     for offset in range(source.offset, end, size):
-        yield source.file.read(offset, min(size, end - offset))
-
-
-class FileLock:
-    """The exclusive lock of a lock file, which is made when it lacks and removed when the lock is given back."""
-
-    def __init__(self, path: str, *, wait: bool = False) -> None:
-        """Raises LockedError when another process holds it (with `wait`: blocks until it is free), else DiskError."""
-        self.path = path
-        try:
-            self._descriptor = _locked_descriptor(path, wait)
-        except BlockingIOError as error:
-            raise LockedError(
-                "another process is writing here", where=path, hint="wait until it is done, or choose another path"
-            ) from error
-        except OSError as error:
-            raise disk_error(error, path) from error
-        self._is_held = True
-
-    def release(self) -> None:
-        """Remove the lock file and give the lock back; a second call does nothing, or what a signal kept the first from.
-
-        A lock file which stays, since the system refuses to remove it, is taken over by the next run.
-        """
-        if not self._is_held:
-            return
-        with suppress(OSError):
-            if is_same_file(system.fstat(self._descriptor), system.lstat(self.path)):  # else it is the next holder's
-                system.unlink(self.path)
-        self._is_held = False
-        with suppress(OSError):
-            system.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
-
-def _locked_descriptor(path: str, wait: bool) -> int:
-    """The descriptor of the locked file at `path`: tried again when its last holder removed it in between."""
-    while True:
-        descriptor = system.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            system.lock(descriptor, wait)
-            if is_same_file(system.fstat(descriptor), system.lstat(path)):
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            system.close(descriptor)
-            raise
-        system.close(descriptor)
+        piece = source.file.read(offset, min(size, end - offset))
+        crc = crc if source.crc is None else zlib.crc32(piece, crc)
+        yield piece
+    if source.crc not in (None, crc):
+        raise CorruptError("its bytes are damaged: their checksum differs", where=source.file.path)
 
 
 def is_same_file(first: os.stat_result, second: os.stat_result) -> bool:

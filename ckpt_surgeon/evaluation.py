@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.protocol import Part, Reader
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.planning import Derived, Plan, Recipe, Source
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluator", "flat_bytes", "same_bytes"]
 
+# Computed at once of a tensor whose elements are computed one by one: what stays in the cache, and a multiple of every element.
+_PIECE_BYTES: Final = 1024 * 1024
+
 
 class Evaluator:
     """Turns recipes into bytes or tensors. `readers`: the alias in `Source.file` -> an open Reader (empty: the one source)."""
@@ -24,6 +27,7 @@ class Evaluator:
         self._readers = readers
         self._last: tuple[Derived, tuple[torch.Tensor, ...]] | None = None
         self._given: set[int] = set()  # those outputs of the last op which a caller owns already
+        self._intact: set[tuple[str, int]] = set()  # path and offset of the ranges whose checksums were compared
 
     def tensors(self, plan: Plan) -> Iterator[tuple[str, Any]]:
         """Each recipe's value, in plan order, ties not repeated; an opaque entry as the object which the reader gives."""
@@ -49,13 +53,19 @@ class Evaluator:
         self._given.add(recipe.output)
         return tensor
 
-    def parts(self, recipe: Recipe) -> Sequence[Part]:
-        """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else one computed buffer."""
+    def parts(self, recipe: Recipe) -> Iterable[Part]:
+        """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else computed buffers."""
         ranges = self.ranges(recipe)
-        return [memoryview(flat_bytes(self.tensor(recipe)).numpy().data)] if ranges is None else ranges
+        if ranges is not None:
+            return ranges
+        inputs = self.ranges(recipe.inputs[0]) if isinstance(recipe, Derived) and recipe.op.is_elementwise else None
+        return [_buffer(self.tensor(recipe))] if inputs is None or isinstance(recipe, Source) else _streamed(recipe, inputs)
 
     def ranges(self, recipe: Recipe) -> list[FileRange] | None:
-        """The runs of source bytes, merged where they touch, of which the tensor consists; None where values are computed."""
+        """The runs of source bytes, merged where they touch, of which the tensor consists; None where values are computed.
+
+        A whole range of a file comes with its checksum. Raises CorruptError when a part is taken out of a damaged one.
+        """
         if isinstance(recipe, Source):
             span = self._readers[recipe.file].span(recipe.key)
             return None if span is None else [span]
@@ -69,7 +79,30 @@ class Evaluator:
             if found is None:
                 return None
             inputs[i] = found
-        return _merged(part for run in runs[recipe.output] for part in _cut(inputs[run.input], run.offset, run.nbytes))
+        return _merged(part for run in runs[recipe.output] for part in self._cut(inputs[run.input], run.offset, run.nbytes))
+
+    def _cut(self, ranges: Sequence[FileRange], offset: int, nbytes: int) -> Iterator[FileRange]:
+        """The `nbytes` bytes at `offset` of the bytes which the ranges make up together."""
+        for each in ranges:
+            if nbytes <= 0:
+                return
+            if offset >= each.nbytes:
+                offset -= each.nbytes
+                continue
+            part = each.part(offset, min(nbytes, each.nbytes - offset))
+            if part is not each:
+                self._require_intact(each)
+            yield part
+            nbytes -= part.nbytes
+            offset = 0
+
+    def _require_intact(self, whole: FileRange) -> None:
+        """Compare the checksum of a range of which only a part is to move; each range once."""
+        place = whole.file.path, whole.offset
+        if whole.crc is not None and place not in self._intact:
+            for _ in pieces(whole):
+                pass
+            self._intact.add(place)
 
     def _outputs(self, recipe: Derived) -> tuple[torch.Tensor, ...]:
         if self._last is None or self._last[0].op is not recipe.op or self._last[0].inputs is not recipe.inputs:
@@ -79,25 +112,29 @@ class Evaluator:
         return self._last[1]
 
 
-def _cut(ranges: Sequence[FileRange], offset: int, nbytes: int) -> Iterator[FileRange]:
-    """The `nbytes` bytes at `offset` of the bytes which the ranges make up together."""
-    for each in ranges:
-        if nbytes <= 0:
-            return
-        if offset >= each.nbytes:
-            offset -= each.nbytes
-            continue
-        part = each.part(offset, min(nbytes, each.nbytes - offset))
-        yield part
-        nbytes -= part.nbytes
-        offset = 0
+def _streamed(recipe: Derived, inputs: Iterable[FileRange]) -> Iterator[Part]:
+    """The output of an op which takes its elements one by one, a piece at a time."""
+    import torch
+
+    spec = recipe.inputs[0].spec
+    assert isinstance(spec, TensorSpec)  # nothing is computed of an opaque entry
+    dtype: torch.dtype = getattr(torch, spec.dtype.name)
+    for each in inputs:
+        for piece in pieces(each, _PIECE_BYTES):
+            (output,) = recipe.op.apply((torch.frombuffer(bytearray(piece), dtype=dtype),))
+            yield _buffer(output)
+
+
+def _buffer(tensor: torch.Tensor) -> memoryview:
+    return memoryview(flat_bytes(tensor).numpy().data)
 
 
 def _merged(ranges: Iterator[FileRange]) -> list[FileRange]:
     merged: list[FileRange] = []
     for each in ranges:
         last = merged[-1] if merged else None
-        if last is not None and last.file is each.file and last.offset + last.nbytes == each.offset:
+        is_next = last is not None and last.file is each.file and last.offset + last.nbytes == each.offset
+        if last is not None and is_next and last.crc is None and each.crc is None:
             merged[-1] = FileRange(last.file, last.offset, last.nbytes + each.nbytes)
         elif each.nbytes:
             merged.append(each)

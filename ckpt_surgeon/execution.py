@@ -27,12 +27,14 @@ def write(
     max_shard_size: int | None = None,
     force: bool = False,
     bare: bool = False,
+    check: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Write the checkpoint which a plan describes; the destination is the old one, or the complete new one.
 
     to: `safetensors`, `torch` or `sharded` (default: by the suffix of `out`). max_shard_size: bytes; a larger
     safetensors output becomes a folder of shards. force: replace what stands at `out`. bare: leave the envelope behind.
+    check: compare the checksums, too, of what moves from `.pt` to `.pt` together with them.
     progress: called with (bytes done, bytes in all). The output is opened again and compared with the plan before it
     takes its name.
 
@@ -46,11 +48,13 @@ def write(
         form = "sharded"
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
     with open_readers(plan) as readers:
-        keep = _kept(plan, None if bare else readers[""])
+        evaluator = Evaluator(readers)
+        offsets = {} if form == "torch" else _offsets(plan, evaluator)
+        keep = replace(_kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
         output = _Output(destination, form, header, keep, max_shard_size)
         publish = publish_folder if form == "sharded" else publish_file
         with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
-            output.fill(temporary, plan, Evaluator(readers), progress)
+            output.fill(temporary, plan, evaluator, progress)
             output.read_back(temporary)
     left = tuple(_beside(plan)) if bare else ()
     notes = (*plan.notes, *([f"left behind: {', '.join(map(escape, left))}"] if left else []))
@@ -103,6 +107,12 @@ def _kept(plan: Plan, reader: Reader | None) -> Keep:
         moved={key: recipe.key for key, recipe in sources.items() if not isinstance(recipe.spec, Opaque)},
         drops_optimizer=not plan.keeps_optimizer,
     )
+
+
+def _offsets(plan: Plan, evaluator: Evaluator) -> dict[str, int]:
+    """Where the bytes of each tensor which only moves lie now; of several runs the first counts."""
+    ranges = {key: evaluator.ranges(recipe) for key, recipe in plan.recipes.items() if not isinstance(recipe.spec, Opaque)}
+    return {key: found[0].offset for key, found in ranges.items() if found}
 
 
 def _files(given: Any) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["PosixSystem", "System"]
+__all__ = ["UNSUPPORTED", "PosixSystem", "System"]
 
-# Flags of renameat2(2), and what a system or a file system without them answers.
+# What a system or a file system answers which lacks a call, or has it not for these files (EXDEV: on two disks).
+UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV})
+# Flags of renameat2(2).
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
-_UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
 
 class System(Protocol):
@@ -21,6 +23,8 @@ class System(Protocol):
     def close(self, descriptor: int) -> None: ...
     def pread(self, descriptor: int, nbytes: int, offset: int) -> bytes: ...
     def write(self, descriptor: int, data: memoryview) -> int: ...
+    def copy_range(self, source: int, offset: int, target: int, nbytes: int) -> int: ...
+    def send_range(self, source: int, offset: int, target: int, nbytes: int) -> int: ...
     def fsync(self, descriptor: int) -> None: ...
     def truncate(self, descriptor: int, nbytes: int) -> None: ...
     def reserve(self, descriptor: int, nbytes: int) -> None: ...
@@ -54,6 +58,22 @@ class PosixSystem:
     def write(self, descriptor: int, data: memoryview) -> int:
         return os.write(descriptor, data)
 
+    def copy_range(self, source: int, offset: int, target: int, nbytes: int) -> int:
+        """Copy within the system, which may share the blocks; 0 at the end of the source. UNSUPPORTED between some files."""
+        call: Callable[..., int] | None = getattr(os, "copy_file_range", None)
+        if call is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        return call(source, target, nbytes, offset_src=offset)
+
+    def send_range(self, source: int, offset: int, target: int, nbytes: int) -> int:
+        """The same, always by copying. Not every system sends to a file."""
+        try:
+            return os.sendfile(target, source, offset, nbytes)
+        except OSError as error:
+            if error.errno != errno.ENOTSOCK:
+                raise
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+
     def fsync(self, descriptor: int) -> None:
         os.fsync(descriptor)
 
@@ -64,7 +84,7 @@ class PosixSystem:
         try:
             os.posix_fallocate(descriptor, 0, nbytes)
         except OSError as error:
-            if error.errno not in _UNSUPPORTED:
+            if error.errno not in UNSUPPORTED:
                 raise
 
     def rename(self, source: str, target: str) -> None:
@@ -75,7 +95,7 @@ class PosixSystem:
         try:
             _renameat2(source, target, _RENAME_NOREPLACE)
         except OSError as error:
-            if error.errno not in _UNSUPPORTED:
+            if error.errno not in UNSUPPORTED:
                 raise
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_surgeon import disk, posix
-from ckpt_surgeon.disk import FileLock, FileRange, InputFile, OutputFile
+from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import DiskError, LockedError
+from ckpt_surgeon.locks import FileLock
+from ckpt_surgeon.output_file import OutputFile
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ __all__ = ["command"]
 @click.option("--max-shard-size", metavar="SIZE", help="Cut safetensors larger than this (5GB, 500MB, 2GiB) into shards.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
 @click.option("--bare", is_flag=True, help="Leave behind what stands around the weights.")
+@click.option("--check", is_flag=True, help="Compare the checksums of all bytes, also of those which keep theirs.")
 @click.option("--verify", is_flag=True, help="Load the output into the target too, strictly.")
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), help="Where --verify loads.")
 @rule_options
@@ -46,7 +47,7 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
         return 0
     from ckpt_surgeon.execution import write
 
-    out, writing = wanted["out"], {name: wanted[name] for name in ("to", "force", "bare")}
+    out, writing = wanted["out"], {name: wanted[name] for name in ("to", "force", "bare", "check")}
     with view.progress("writing") as progress:
         outcome = write(made, out, **writing, max_shard_size=max_shard_size, progress=progress)
     verified = _verified(view, source, out, target, given, wanted["device"]) if wanted["verify"] else None

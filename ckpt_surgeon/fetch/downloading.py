@@ -12,9 +12,11 @@ from contextlib import suppress
 from http.client import HTTPException
 
 from ckpt_surgeon import disk
-from ckpt_surgeon.disk import FileLock, FileRange, InputFile, OutputFile
+from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import CorruptError, DiskError
 from ckpt_surgeon.fetch.http import Answer, ask, checked_url
+from ckpt_surgeon.locks import FileLock
+from ckpt_surgeon.output_file import OutputFile
 
 __all__ = ["fetch"]
 

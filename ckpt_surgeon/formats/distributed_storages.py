@@ -22,7 +22,7 @@ class Storage(Protocol):
 
     @property
     def nbytes(self) -> int: ...
-    def span(self) -> FileRange | None: ...
+    def span(self, offset: int, nbytes: int) -> FileRange | None: ...
     def read(self, offset: int, nbytes: int) -> bytearray: ...
 
 
@@ -57,10 +57,11 @@ class Patchwork:
         """Bytes of the whole tensor."""
         return self.spec.nbytes
 
-    def span(self) -> FileRange | None:
-        """Where the bytes lie when they lie in one place as they are; else None."""
+    def span(self, offset: int, nbytes: int) -> FileRange | None:
+        """Where a part of the bytes lies when all lie in one place as they are; else None."""
         only = self.patches[0] if len(self.patches) == 1 else None
-        return None if only is None else span_of(only.stored, only.storages)
+        whole = None if only is None else span_of(only.stored, only.storages)
+        return None if whole is None else whole.part(offset, nbytes)
 
     def read(self, offset: int, nbytes: int) -> bytearray:
         """A part of the bytes, once all are laid together."""
@@ -95,9 +96,9 @@ class ValueStorage:
         """Bytes of the storage."""
         return self.storages.nbytes[self.key]
 
-    def span(self) -> FileRange | None:
-        """Where it lies, found undamaged; None when it is compressed."""
-        return self.storages.span(self.key)
+    def span(self, offset: int, nbytes: int) -> FileRange | None:
+        """Where a part of it lies; None when it is compressed."""
+        return self.storages.span(self.key, offset, nbytes)
 
     def read(self, offset: int, nbytes: int) -> bytearray:
         """A part of it."""
@@ -113,9 +114,9 @@ class DistributedStorages:
         self._storages = storages
         self.nbytes: Mapping[str, int] = {key: storage.nbytes for key, storage in storages.items()}
 
-    def span(self, key: str) -> FileRange | None:
-        """Where a whole storage lies, if it lies in one place as it is; else None."""
-        return self._storages[key].span()
+    def span(self, key: str, offset: int, nbytes: int) -> FileRange | None:
+        """Where a part of a storage lies, if all of it lies in one place as it is; else None."""
+        return self._storages[key].span(offset, nbytes)
 
     def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of a storage."""

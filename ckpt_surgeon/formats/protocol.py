@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -31,7 +31,10 @@ class Reader(Protocol):
         ...
 
     def span(self, key: str) -> FileRange | None:
-        """Where the bytes of a tensor lie, if they are plain, contiguous and little-endian; else None."""
+        """Where the bytes of a tensor lie, if they are plain, contiguous and little-endian; else None.
+
+        With the checksum which the file states of just these bytes: whoever reads or moves them compares it, or carries it over.
+        """
         ...
 
     def close(self) -> None:
@@ -50,12 +53,16 @@ class Keep:
     opaque: output key -> source key, for the entries which are no plain tensor.
     moved: output key -> source key, for tensors whose bytes are those of the source (so that a shared storage can stay shared).
     drops_optimizer: leave the optimizer state behind.
+    checks: compare the checksums, too, of bytes which are carried over together with them.
+    offsets: output key -> where in a file its bytes lie now, for tensors which only move.
     """
 
     reader: Reader | None = None
     opaque: Mapping[str, str] = field(default_factory=dict)
     moved: Mapping[str, str] = field(default_factory=dict)
     drops_optimizer: bool = False
+    checks: bool = False
+    offsets: Mapping[str, int] = field(default_factory=dict)
 
 
 class Writer(Protocol):
@@ -63,10 +70,11 @@ class Writer(Protocol):
 
     nbytes: int  # the size of the complete file(s), in bytes, for the reservation of space
 
-    def write(self, key: str, parts: Sequence[Part]) -> None:
+    def write(self, key: str, parts: Iterable[Part]) -> None:
         """Write one tensor's contiguous little-endian bytes.
 
-        Called once for each key of the header's tensors but its aliases, in header order.
+        Called once for each key of the header's tensors but its aliases, in header order. The files of the ranges stay open
+        until `close`: small ones may wait for what touches them.
         """
         ...
 

@@ -63,10 +63,10 @@ def _read_distributed(file: InputFile, table: str | None) -> Reader:
     return DistributedReader(file, table)
 
 
-def _write_safetensors(path: str, header: Header, _keep: Keep, _max_shard_size: int | None) -> Writer:
+def _write_safetensors(path: str, header: Header, keep: Keep, _max_shard_size: int | None) -> Writer:
     from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter
 
-    return SafetensorsWriter(path, header)
+    return SafetensorsWriter(path, header, keep.offsets)
 
 
 def _write_torch(path: str, header: Header, keep: Keep, _max_shard_size: int | None) -> Writer:
@@ -75,10 +75,10 @@ def _write_torch(path: str, header: Header, keep: Keep, _max_shard_size: int | N
     return TorchWriter(path, header, keep)
 
 
-def _write_sharded(path: str, header: Header, _keep: Keep, max_shard_size: int | None) -> Writer:
+def _write_sharded(path: str, header: Header, keep: Keep, max_shard_size: int | None) -> Writer:
     from ckpt_surgeon.formats.sharded_writer import ShardedWriter
 
-    return ShardedWriter(path, header, DEFAULT_SHARD_SIZE if max_shard_size is None else max_shard_size)
+    return ShardedWriter(path, header, DEFAULT_SHARD_SIZE if max_shard_size is None else max_shard_size, keep.offsets)
 
 
 def _refuse_table(file: InputFile, table: str | None) -> None:

@@ -16,7 +16,7 @@ from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.strict_json import parse_json
 from ckpt_surgeon.spec import DTYPES, DType, Entry, Opaque, TensorSpec
 
-__all__ = ["LENGTH_BYTES", "MAX_HEADER_BYTES", "TAGS", "Place", "Table", "header_bytes", "parse_table"]
+__all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "PAGE_BYTES", "TAGS", "Place", "Table", "header_bytes", "parse_table"]
 
 LENGTH_BYTES = 8
 # The reference reader's limit: no honest header comes near it.
@@ -29,7 +29,11 @@ _MAX_ITEM_BYTES = 8
 _MAX_DIMS = 64
 _METADATA = "__metadata__"
 _FIELDS = {"dtype", "shape", "data_offsets"}
-_ALIGNMENT = 8
+ALIGNMENT = 8
+# What systems move, and file systems share, as a whole.
+PAGE_BYTES = 4096
+# Of a header, left empty after it, for keys which get longer in place.
+_ROOM_SHARE = 8
 # Two four-bit values to a byte: torch counts bytes, safetensors values.
 _PACKED_TAG, _PACKED = "F4", DTYPES["float4_e2m1fn_x2"]
 # Bits of a value which torch has no dtype for, or not in every shape; the bytes are whole all the same.
@@ -100,15 +104,21 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
     return Table({key: Place(entry, begin) for (begin, _), key, entry, _ in found}, metadata)
 
 
-def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> bytes:
-    """Length, JSON and padding for tensors which follow one another in the order of `specs`; a multiple of 8 bytes."""
+def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str], phase: int | None = None) -> bytes:
+    """Length, JSON and padding for tensors which follow one another in the order of `specs`; a multiple of 8 bytes.
+
+    phase: the place within a page (bytes) at which the tensors have to start; the padding then leaves room for longer names.
+    """
     items: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     position = 0
     for key, spec in specs.items():
         items[key] = {"dtype": _TAG_OF[spec.dtype], "shape": _stored_shape(spec), "data_offsets": [position, position + spec.nbytes]}
         position += spec.nbytes
     text = json.dumps(items, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
-    text += b" " * (-len(text) % _ALIGNMENT)
+    if phase is not None:
+        text += b" " * (len(text) // _ROOM_SHARE)
+        text += b" " * ((phase - LENGTH_BYTES - len(text)) % PAGE_BYTES)
+    text += b" " * (-len(text) % ALIGNMENT)
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 

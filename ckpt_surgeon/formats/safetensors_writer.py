@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
 
-from ckpt_surgeon.disk import FileRange, OutputFile
+from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.errors import LimitError, Problem, SurgeryError
 from ckpt_surgeon.formats.carried import carried_metadata
 from ckpt_surgeon.formats.protocol import Part
-from ckpt_surgeon.formats.safetensors_table import LENGTH_BYTES, MAX_HEADER_BYTES, TAGS, header_bytes
+from ckpt_surgeon.formats.safetensors_table import ALIGNMENT, LENGTH_BYTES, MAX_HEADER_BYTES, PAGE_BYTES, TAGS, header_bytes
+from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
 __all__ = ["SafetensorsWriter", "check_writable"]
 
+NOWHERE: Final[Mapping[str, int]] = MappingProxyType({})
 _KNOWN = frozenset(TAGS.values())
+# Of less, moving and sharing whole pages gains nothing.
+_WORTH_SHARING_BYTES: Final = 1024 * 1024
 _RESERVED_KEY = "__metadata__"
 
 
 class SafetensorsWriter:
     """A safetensors file in the making; ties and `_metadata` go into its text metadata."""
 
-    def __init__(self, path: str, header: Header) -> None:
+    def __init__(self, path: str, header: Header, offsets: Mapping[str, int] = NOWHERE) -> None:
         """Make the file, reserve its space and write its header.
 
+        offsets: key -> where in a file the bytes lie now which only move; most of them keep their place within a page, which
+        lets the system move or share whole pages.
         Raises SurgeryError naming every entry which safetensors cannot hold, before anything is made; DiskError.
         """
         check_writable(header)
         self._specs = {key: spec for key, spec in header.tensors.items() if key not in header.aliases}
-        head = header_bytes(self._specs, carried_metadata(header))
+        head = header_bytes(self._specs, carried_metadata(header), _phase(self._specs, offsets))
         if len(head) - LENGTH_BYTES > MAX_HEADER_BYTES:
             raise LimitError(f"the header takes {len(head)} bytes, more than safetensors reads", hint="write a .pt file instead")
         self.nbytes = len(head) + sum(spec.nbytes for spec in self._specs.values())
@@ -37,22 +46,22 @@ class SafetensorsWriter:
             self._file.reserve(self.nbytes)
             self._file.write(head)
         except BaseException:
-            self._file.close()
+            self._file.abandon()
             raise
 
-    def write(self, key: str, parts: Sequence[Part]) -> None:
+    def write(self, key: str, parts: Iterable[Part]) -> None:
         """The bytes of the next tensor in header order; ValueError for another key or another number of bytes."""
         expected = next(self._waiting, None)
         if key != expected:
             raise ValueError(f"{key!r} was written where {expected!r} is due")
-        nbytes, spec = sum(map(_nbytes, parts)), self._specs[key]
-        if nbytes != spec.nbytes:
-            raise ValueError(f"{key!r} came with {nbytes} bytes; {spec} takes {spec.nbytes}")
+        start, spec = self._file.position, self._specs[key]
         for part in parts:
             if isinstance(part, FileRange):
                 self._file.copy(part)
             else:
                 self._file.write(part)
+        if self._file.position - start != spec.nbytes:
+            raise ValueError(f"{key!r} came with {self._file.position - start} bytes; {spec} takes {spec.nbytes}")
 
     def close(self) -> None:
         """Sync and close the file; ValueError when a tensor is still due."""
@@ -66,7 +75,7 @@ class SafetensorsWriter:
 
     def abort(self) -> None:
         """Close the file without finishing it."""
-        self._file.close()
+        self._file.abandon()
 
 
 def check_writable(header: Header) -> None:
@@ -74,6 +83,20 @@ def check_writable(header: Header) -> None:
     problems = [Problem(what, where=key) for key, entry in header.entries.items() if (what := _obstacle(key, entry))]
     if problems:
         raise SurgeryError([*problems[:-1], Problem(problems[-1].what, problems[-1].where, _HINT)])
+
+
+def _phase(specs: Mapping[str, TensorSpec], offsets: Mapping[str, int]) -> int | None:
+    """Where in a page the data have to start so that as many bytes as can be keep their places within pages; None: anywhere."""
+    votes: Counter[int] = Counter()
+    position = 0
+    for key, spec in specs.items():
+        if key in offsets:
+            votes[(offsets[key] - position) % PAGE_BYTES] += spec.nbytes
+        position += spec.nbytes
+    best = max(votes, key=lambda phase: votes[phase], default=None)
+    if best is None or position < _WORTH_SHARING_BYTES:
+        return None
+    return 0 if best % ALIGNMENT else best
 
 
 _HINT = "write a .pt file instead, or drop or cast these entries"
@@ -100,7 +123,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _nbytes(part: Part) -> int:
-    return part.nbytes if isinstance(part, FileRange | memoryview) else len(part)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from ckpt_surgeon import disk
-from ckpt_surgeon.disk import OutputFile
 from ckpt_surgeon.formats.carried import carried_metadata
 from ckpt_surgeon.formats.index_file import index_bytes
 from ckpt_surgeon.formats.protocol import Part
-from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter, check_writable
+from ckpt_surgeon.formats.safetensors_writer import NOWHERE, SafetensorsWriter, check_writable
+from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.shards import cut_header
 from ckpt_surgeon.spec import Header
 
@@ -25,10 +25,10 @@ class ShardedWriter:
     The shards themselves bear no metadata but `format`, so that each is read by whatever reads safetensors.
     """
 
-    def __init__(self, path: str, header: Header, max_shard_size: int) -> None:
+    def __init__(self, path: str, header: Header, max_shard_size: int, offsets: Mapping[str, int] = NOWHERE) -> None:
         """Make the folder `path`, which must not exist; shards follow one by one.
 
-        max_shard_size: bytes of tensors in a shard; a larger tensor stands alone.
+        max_shard_size: bytes of tensors in a shard; a larger tensor stands alone. offsets: see SafetensorsWriter.
         Raises SurgeryError naming every entry which safetensors cannot hold, before anything is made; DiskError.
         """
         check_writable(header)
@@ -37,13 +37,14 @@ class ShardedWriter:
         self._index = index_bytes(parts.weight_map, metadata)
         self.nbytes = parts.total_size + len(self._index)
         self._path = path
+        self._offsets = offsets
         self._homes = parts.weight_map
         self._waiting = list(reversed(parts.shards))
         self._name = ""
         self._open: SafetensorsWriter | None = None
         self._make_folder()
 
-    def write(self, key: str, parts: Sequence[Part]) -> None:
+    def write(self, key: str, parts: Iterable[Part]) -> None:
         """The bytes of the next tensor in header order; ValueError for another key or another number of bytes."""
         while self._open is None or self._homes.get(key) != self._name:
             self._next_shard(key)
@@ -79,4 +80,4 @@ class ShardedWriter:
             raise ValueError(f"{key!r} was written where nothing more is due")
         shard = self._waiting.pop()
         self._name = shard.name
-        self._open = SafetensorsWriter(os.path.join(self._path, shard.name), shard.header)
+        self._open = SafetensorsWriter(os.path.join(self._path, shard.name), shard.header, self._offsets)

@@ -87,20 +87,22 @@ class ZipStorages:
             name.removeprefix(_STORAGES): record.nbytes for name, record in archive.records.items() if name.startswith(_STORAGES)
         }
 
-    def span(self, key: str) -> FileRange | None:
-        """The record in the file, whose checksum is checked the first time: who asks will copy. None when it is compressed."""
+    def span(self, key: str, offset: int, nbytes: int) -> FileRange | None:
+        """Bytes of the record in the file, all of them with its checksum; None when it is compressed."""
         span = self._archive.span(_STORAGES + key)
-        if span is not None and key not in self._intact:
+        if span is None or nbytes == self.nbytes[key]:
+            return span
+        if key not in self._intact:
             self._judge(key, is_intact=self._archive.is_intact(_STORAGES + key))
-        return span
+        return span.part(offset, nbytes)
 
     def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of the record, whose checksum is checked the first time; unpacked whole when it is compressed."""
-        is_whole = nbytes == self.nbytes[key]  # then it is checked while it is read, once
-        span = self._archive.span(_STORAGES + key) if is_whole else self.span(key)
+        span = self.span(key, offset, nbytes)
         if span is None:
             return bytearray(self._archive.read(_STORAGES + key, offset, nbytes))
-        buffer = span.file.read_buffer(span.part(offset, nbytes).offset, nbytes)
+        is_whole = nbytes == self.nbytes[key]  # then it is checked while it is read, once
+        buffer = span.file.read_buffer(span.offset, nbytes)
         if is_whole and key not in self._intact:
             self._judge(key, is_intact=self._archive.records[_STORAGES + key].crc in (None, zlib.crc32(buffer)))
         return buffer

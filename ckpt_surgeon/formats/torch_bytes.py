@@ -25,8 +25,11 @@ class Storages(Protocol):
     nbytes: Mapping[str, int]
     is_little: bool
 
-    def span(self, key: str) -> FileRange | None:
-        """The bytes of a whole storage in the file, found undamaged; None when they are compressed."""
+    def span(self, key: str, offset: int, nbytes: int) -> FileRange | None:
+        """`nbytes` bytes from byte `offset` of a storage in the file; None when they are compressed.
+
+        All of it come with their checksum, where the layout has one; a part comes out of a whole which was found undamaged.
+        """
         ...
 
     def read(self, key: str, offset: int, nbytes: int) -> bytearray:
@@ -37,8 +40,9 @@ class Storages(Protocol):
 def span_of(stored: StoredTensor, storages: Storages) -> FileRange | None:
     """Where the tensor's bytes lie, if they are plain, contiguous and little-endian; else None."""
     is_ordered = storages.is_little or _swapped_width(stored) == 1
-    whole = storages.span(stored.key) if is_ordered and stored.is_plain else None
-    return None if whole is None else whole.part(stored.start if stored.extent else 0, stored.spec.nbytes)
+    if not is_ordered or not stored.is_plain:
+        return None
+    return storages.span(stored.key, stored.start if stored.extent else 0, stored.spec.nbytes)
 
 
 def load_tensor(stored: StoredTensor, storages: Storages) -> torch.Tensor:

@@ -86,7 +86,7 @@ class TorchCheckpoint:
     def span(self, key: str) -> FileRange | None:
         """Where the bytes of a tensor lie, if they are plain, contiguous and little-endian; else None.
 
-        Raises CorruptError when they are damaged, as far as the layout can tell.
+        Raises CorruptError when they are a part of others which are damaged, as far as the layout can tell.
         """
         entry = self.graph.table.slots[key].entry
         if not isinstance(entry, TensorNode):

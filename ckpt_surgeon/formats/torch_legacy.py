@@ -114,9 +114,9 @@ class _StreamStorages:
         self._ranges = ranges
         self.nbytes: Mapping[str, int] = {key: found.nbytes for key, found in ranges.items()}
 
-    def span(self, key: str) -> FileRange | None:
-        """The whole storage."""
-        return self._ranges[key]
+    def span(self, key: str, offset: int, nbytes: int) -> FileRange | None:
+        """A part of the storage."""
+        return self._ranges[key].part(offset, nbytes)
 
     def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of the storage."""

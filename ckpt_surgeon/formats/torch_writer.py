@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from ckpt_surgeon.disk import OutputFile
 from ckpt_surgeon.errors import UnsafeError
 from ckpt_surgeon.formats.protocol import Keep, Part
 from ckpt_surgeon.formats.torch_bytes import Storages, swapped
 from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
 from ckpt_surgeon.formats.torch_output import StoragePart, output_of
 from ckpt_surgeon.formats.zip_writer import ZipLayout, ZipWriter
+from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.spec import Header
 
 __all__ = ["TorchWriter"]
@@ -47,14 +47,14 @@ class TorchWriter:
         self._file = OutputFile(path)
         try:
             self._file.reserve(self.nbytes)
-            self._archive = ZipWriter(self._file, layout)
+            self._archive = ZipWriter(self._file, layout, checks=keep.checks)
             for text in (output.pickle, *(text for _, text in _PREAMBLE)):
                 self._archive.write([text])
         except BaseException:
-            self._file.close()
+            self._file.abandon()
             raise
 
-    def write(self, key: str, parts: Sequence[Part]) -> None:
+    def write(self, key: str, parts: Iterable[Part]) -> None:
         """The bytes of the next tensor in header order; ValueError for another key or another number of bytes."""
         expected = next(self._waiting, None)
         if key != expected:
@@ -78,7 +78,7 @@ class TorchWriter:
 
     def abort(self) -> None:
         """Close the file without finishing it."""
-        self._file.close()
+        self._file.abandon()
 
     def _nbytes(self, origin: str | StoragePart) -> int:
         return self._specs[origin].nbytes if isinstance(origin, str) else origin.nbytes
@@ -94,9 +94,10 @@ class TorchWriter:
 
     def _raw(self, origin: StoragePart) -> Part:
         assert self._source is not None  # where there is no source no part of one is due
-        span = self._source.span(origin.key) if self._source.is_little or origin.width == 1 else None
+        is_ordered = self._source.is_little or origin.width == 1
+        span = self._source.span(origin.key, origin.offset, origin.nbytes) if is_ordered else None
         if span is not None:
-            return span.part(origin.offset, origin.nbytes)
+            return span
         data = self._source.read(origin.key, origin.offset, origin.nbytes)
         if self._source.is_little:
             return data

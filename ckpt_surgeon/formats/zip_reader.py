@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ckpt_surgeon.disk import FileRange, pieces
@@ -73,9 +73,9 @@ class Archive:
         return b"".join(kept)
 
     def span(self, name: str) -> FileRange | None:
-        """Where the bytes of a record lie; None when they are compressed."""
+        """Where the bytes of a record lie, with their checksum; None when they are compressed."""
         record = self.records[name]
-        return self.place.part(record.offset, record.nbytes) if record.is_stored else None
+        return replace(self.place.part(record.offset, record.nbytes), crc=record.crc) if record.is_stored else None
 
     def is_intact(self, name: str) -> bool:
         """Whether the checksum of a record, where there is one, is that of its bytes, read a piece at a time."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ckpt_surgeon.disk import FileRange, OutputFile, pieces
+from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.protocol import Part
+from ckpt_surgeon.output_file import OutputFile
 
 __all__ = ["ZipLayout", "ZipWriter"]
 
@@ -88,23 +89,35 @@ class ZipLayout:
 class ZipWriter:
     """Writes the records of a layout, one after the other, into a new file."""
 
-    def __init__(self, output: OutputFile, layout: ZipLayout) -> None:
+    def __init__(self, output: OutputFile, layout: ZipLayout, *, checks: bool = False) -> None:
+        """checks: compare the bytes of records, too, which move with the checksum that their file states."""
         self._output = output
         self._layout = layout
+        self._checks = checks
         self._checksums: list[int] = []
 
     def write(self, parts: Iterable[Part]) -> None:
         """The next record's bytes. Raises ValueError when they are not as many as the layout says."""
         entry = self._layout.entries[len(self._checksums)]
         self._output.write(entry.local_header)
-        start, crc = self._output.position, 0
-        for piece in _pieces(parts):
-            self._output.write(piece)
-            crc = zlib.crc32(piece, crc)
+        start = self._output.position
+        crc = self._filled(parts, entry.nbytes)
         if self._output.position - start != entry.nbytes:
             raise ValueError(f"record {entry.name.decode()} has {self._output.position - start} bytes: {entry.nbytes} were promised")
         self._output.write(entry.descriptor(crc))
         self._checksums.append(crc)
+
+    def _filled(self, parts: Iterable[Part], nbytes: int) -> int:
+        """Write the parts; their checksum, which that of a record of another file is, when they are all of it."""
+        crc = 0
+        for part in parts:
+            if isinstance(part, FileRange) and part.nbytes == nbytes and part.crc is not None and not self._checks:
+                self._output.copy(replace(part, crc=None))
+                return part.crc
+            for piece in _pieces(part):
+                self._output.write(piece)
+                crc = zlib.crc32(piece, crc)
+        return crc
 
     def finish(self) -> None:
         """The directory and the end records. Raises ValueError when records are missing."""
@@ -121,9 +134,5 @@ class ZipWriter:
         self._output.write(end64 + locator + end)
 
 
-def _pieces(parts: Iterable[Part]) -> Iterable[bytes | bytearray | memoryview]:
-    for part in parts:
-        if isinstance(part, FileRange):
-            yield from pieces(part)
-        else:
-            yield part
+def _pieces(part: Part) -> Iterable[bytes | bytearray | memoryview]:
+    return pieces(part) if isinstance(part, FileRange) else (part,)

@@ -33,6 +33,7 @@ class Cast(TensorDefaults):
     name: ClassVar[str] = "cast"
     arity: ClassVar[Arity] = "1->1"
     contract: ClassVar[Contract] = "approximate"
+    is_elementwise: ClassVar[bool] = True
 
     dtype: str
 

@@ -26,6 +26,7 @@ class TensorDefaults(TensorOp, Protocol):
     """The common answers of tensor ops."""
 
     body: ClassVar[Body] = Body()
+    is_elementwise: ClassVar[bool] = False
 
     @property
     def needs_target(self) -> bool:

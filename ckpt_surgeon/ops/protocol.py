@@ -102,6 +102,7 @@ class TensorOp(Protocol):
     body: ClassVar[Body]
     arity: ClassVar[Arity]
     contract: ClassVar[Contract]
+    is_elementwise: ClassVar[bool]  # one input, one output, each element from that at the same place: any piece can be taken alone
 
     @property
     def needs_target(self) -> bool:

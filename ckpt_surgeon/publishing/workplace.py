@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ckpt_surgeon import disk
-from ckpt_surgeon.disk import TEMPORARY_SUFFIX, FileLock
+from ckpt_surgeon.disk import TEMPORARY_SUFFIX
 from ckpt_surgeon.errors import DiskError, LockedError
+from ckpt_surgeon.locks import FileLock
 
 __all__ = ["put_aside", "workplace"]
 

@@ -19,6 +19,9 @@ def overwrite(path):
     os.utime(path, ns=(1, 1))  # clocks may be too coarse to tell the two apart
 
 
+READS = ("pread", "copy_range", "send_range")
+
+
 class ChangingMachine(Machine):
     """Before its read number `turn` from a file, `change` happens to the source."""
 
@@ -27,9 +30,12 @@ class ChangingMachine(Machine):
         self.turn, self.change, self.source = turn, change, source
 
     def carry_out(self, name, call):
-        if name == "pread" and self.calls.count("pread") == self.turn:
+        if name in READS and self.reads() == self.turn:
             self.change(self.source)
         return call()
+
+    def reads(self):
+        return sum(map(self.calls.count, READS))
 
 
 @pytest.mark.parametrize("change", [shrink, overwrite])
@@ -40,7 +46,7 @@ def test_a_source_which_changes_is_an_error_or_was_read_before(tmp_path, scenari
     change(stage.source)
     if ended(stage, Machine()) == 0:
         whole.add(digest(stage.out))  # what changes while it is opened may be opened anew
-    while machine is None or machine.calls.count("pread") >= machine.turn:
+    while machine is None or machine.reads() >= machine.turn:
         stage.lay()
         stage.source.write_bytes(kept)
         machine = ChangingMachine(len(outcomes) + 1, change, stage.source)
@@ -50,7 +56,7 @@ def test_a_source_which_changes_is_an_error_or_was_read_before(tmp_path, scenari
         assert digest(stage.out) in (whole if code == 0 else {stage.old})
         assert os.listdir(stage.home) == [scenario.out]
     assert outcomes[-1] == 0
-    assert len(outcomes) - outcomes.count(0) >= 3
+    assert any(outcomes)
 
 
 def ended(stage, machine):

@@ -100,7 +100,7 @@ def test_parts_are_joined(tmp_path, ten_bytes):
         whole = FileRange(file, 0, 10)
         parts = [whole.part(7, 3), b"ab", bytearray(b"c"), memoryview(torch.ones(1, dtype=torch.uint8).numpy()), b"", whole.part(0, 2)]
         writer.write("w", parts)
-    writer.close()
+        writer.close()
     assert (tmp_path / "x").read_bytes().endswith(b"789abc\x0101")
 
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_files import packed
 
-from ckpt_surgeon.disk import FileRange, InputFile, OutputFile
+from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.formats.zip_reader import read_archive
 from ckpt_surgeon.formats.zip_writer import ZipLayout, ZipWriter
+from ckpt_surgeon.output_file import OutputFile
 
 
 def written(path: Path, records: dict[str, bytes]) -> ZipLayout:

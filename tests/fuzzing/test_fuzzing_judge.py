@@ -18,8 +18,9 @@ from running import Job, files_of, run
 from targets import TARGETS, Target
 
 from ckpt_surgeon import disk
-from ckpt_surgeon.disk import InputFile, OutputFile
+from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, DiskError, RulesError
+from ckpt_surgeon.output_file import OutputFile
 
 FILES = {"x": b"123"}
 Read = Callable[[Mapping[str, bytes]], Any]

@@ -36,10 +36,15 @@ KEPT = {
 }
 
 
+def checking(case: str, out: str) -> list[str]:
+    """What a run has to be told to compare the checksum of a record which keeps it."""
+    return ["--check"] if out == "out.pt" and case == "a whole storage" else []
+
+
 @pytest.mark.parametrize("out", ["out.pt", "out.safetensors", "out"])
 @pytest.mark.parametrize("case", KEPT)
 def test_a_damaged_storage_is_never_copied(damaged: Path, case: str, out: str) -> None:
-    result = invoke("remap", str(damaged), "-o", str(damaged.parent / out), "--bare", "-e", KEPT[case])
+    result = invoke("remap", str(damaged), "-o", str(damaged.parent / out), "--bare", "-e", KEPT[case], *checking(case, out))
     assert result.exit_code == 3, result.output
     assert "source.pt: " in result.stderr
     assert "damaged" in result.stderr
@@ -47,9 +52,16 @@ def test_a_damaged_storage_is_never_copied(damaged: Path, case: str, out: str) -
 
 
 def test_a_damaged_storage_around_the_weights_is_never_copied(damaged: Path) -> None:
-    result = invoke("remap", str(damaged), "-o", str(damaged.parent / "out.pt"), "-e", "keep: sound")
+    result = invoke("remap", str(damaged), "-o", str(damaged.parent / "out.pt"), "-e", "keep: sound", "--check")
     assert (result.exit_code, contents(damaged.parent)) == (3, ["source.pt"])
     assert "damaged" in result.stderr
+
+
+def test_a_damaged_record_which_moves_unread_keeps_the_checksum_which_tells_it(damaged: Path) -> None:
+    out = damaged.parent / "out.pt"
+    assert invoke("remap", str(damaged), "-o", str(out), "--bare", "-e", KEPT["a whole storage"]).exit_code == 0
+    with surgeon_reader(out) as reader, pytest.raises(CorruptError, match="damaged"):
+        reader.read("whole")
 
 
 @pytest.mark.parametrize("out", ["out.pt", "out.safetensors", "out"])

@@ -322,7 +322,7 @@ def test_a_damaged_chunk_is_noticed_before_its_bytes_are_handed_out(tmp_path: Pa
     assert_described(path)
     for out in ("out.pt", "out.safetensors"):
         with pytest.raises(CorruptError, match="checksum"):
-            surgeon.write(surgeon.plan(path), tmp_path / out)
+            surgeon.write(surgeon.plan(path), tmp_path / out, check=True)
         assert not (tmp_path / out).exists()
 
 

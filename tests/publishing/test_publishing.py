@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ckpt_surgeon.disk import OutputFile
 from ckpt_surgeon.errors import DiskError, LockedError
+from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.publishing import publish_file, publish_folder
 
 SHARD, INDEX = "model-00001-of-00001.safetensors", "model.safetensors.index.json"
@@ -388,8 +388,8 @@ def test_a_relative_path_is_taken_from_the_current_folder(tmp_path, publish, mak
 
 WRITER = """
 import os, sys
-from ckpt_surgeon.disk import OutputFile
 from ckpt_surgeon.errors import LockedError
+from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.publishing import publish_file
 done = 0
 while done < 15:

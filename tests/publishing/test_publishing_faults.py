@@ -6,10 +6,10 @@ import os
 import pytest
 
 from ckpt_surgeon import disk
-from ckpt_surgeon.disk import OutputFile
 from ckpt_surgeon.errors import DiskError
 from ckpt_surgeon.formats.safetensors_writer import SafetensorsWriter
 from ckpt_surgeon.formats.sharded_writer import ShardedWriter
+from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.spec import Header, TensorSpec
 
