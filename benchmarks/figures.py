@@ -67,6 +67,7 @@ class Summary:
     base_cpu_seconds: float
     anonymous: float
     resident: float
+    base_anonymous: float
     anonymous_above_start: float
     rounds: int
 
@@ -103,6 +104,7 @@ def summary_of(pairs: Sequence[Pair], goal: Goal) -> Summary:
         base_cpu_seconds=median(base.cpu for base in bases),
         anonymous=anonymous,
         resident=max(job.resident for job in jobs),
+        base_anonymous=max(base.anonymous for base in bases),
         anonymous_above_start=anonymous - max(starts, default=0.0),
         rounds=len(pairs),
     )
@@ -121,10 +123,9 @@ def judge(goal: Goal, found: Summary, control: Band | None) -> list[Verdict]:
 
 
 def _ratio(pair: Pair, field: str, goal: Goal) -> float:
-    taken = goal.allowance
-    if goal.net and pair.start is not None:
-        taken += getattr(pair.start, field)
-    return (float(getattr(pair.job, field)) - taken) / max(getattr(pair.base, field), _LEAST_SECONDS)
+    start = getattr(pair.start, field) if goal.net and pair.start is not None else 0.0
+    job, base = float(getattr(pair.job, field)), float(getattr(pair.base, field))
+    return (job - start - goal.allowance) / max(base, _LEAST_SECONDS)
 
 
 def _state(found: float, limit: float, noise: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from benchmarks.data import DataSet, Place
 from benchmarks.figures import Goal
@@ -32,7 +33,7 @@ def growth_rows(place: Place) -> list[Row]:
 
 def slopes(measured: Sequence[tuple[int, float]]) -> list[float]:
     """What one more costs, from each size to the next, for sizes in ascending order: `[(1, 2.0), (3, 6.0)]` -> `[2.0]`."""
-    return [(after - before) / (n - m) for (m, before), (n, after) in zip(measured, measured[1:], strict=False)]
+    return [(after - before) / (n - m) for (m, before), (n, after) in pairwise(measured)]
 
 
 def growth_table(results: Sequence[Result]) -> str:

@@ -94,9 +94,16 @@ def _key_rows(place: Place) -> list[Row]:
         remap = remap_job(place, path, f"ruled.{suffix}", *rules, check=Check("ruled=20", path))
         copy = copy_job(path, place.output(f"cp-{source.name}"))
         rows += [
-            Row("keys", f"inspect, {suffix}", inspect, empty_job(), _keys_goal(3), (source,)),
-            Row("keys", f"diff, {suffix}", _diff(place, source, twin, place.keys), empty_job(), _keys_goal(5), (source, twin)),
-            Row("keys", f"remap with 20 rules, {suffix}", remap, copy, _keys_goal(8), (source, place.twenty_rules)),
+            Row("keys", f"{place.keys} keys: inspect, {suffix}", inspect, empty_job(), _keys_goal(3), (source,)),
+            Row(
+                "keys",
+                f"{place.keys} keys: diff, {suffix}",
+                _diff(place, source, twin, place.keys),
+                empty_job(),
+                _keys_goal(5),
+                (source, twin),
+            ),
+            Row("keys", f"{place.keys} keys: remap with 20 rules, {suffix}", remap, copy, _keys_goal(8), (source, place.twenty_rules)),
         ]
     return rows
 

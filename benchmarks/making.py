@@ -90,7 +90,8 @@ def sharded(path: Path, source: str) -> None:
     """A folder of five shards and their index."""
     from safetensors.numpy import load_file, save_file
 
-    table, placed = load_file(source), {}
+    table: dict[str, Any] = load_file(source)
+    placed: dict[str, str] = {}
     total = sum(array.nbytes for array in table.values())
     shards: list[dict[str, Any]] = [{} for _ in range(_SHARDS)]
     done = 0

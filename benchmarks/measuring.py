@@ -5,7 +5,8 @@ interpreter, its libraries, weights which are mapped): the kernel could drop tho
 some microseconds and is none of the child's CPU time; a peak shorter than that may be missed, so a row shows the highest of its
 rounds. Beside it stands `ru_maxrss`, the kernel's own exact peak of all resident pages, files included: the true figure is never
 above it. On a kernel whose counters are kept per core, both are right to 64 pages a core. CPU time is user and system, of the
-process and of the children which it waited for; memory is of the process alone.
+process and of the children which it waited for; memory is of the process alone, and what the kernel calls its resident peak is never
+below that of the process which started it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import IO
 from benchmarks.data import ROOT
 from benchmarks.figures import Figure
 
-__all__ = ["Check", "Failed", "Job", "remove", "run"]
+__all__ = ["Check", "JobError", "Job", "remove", "run"]
 
 _SAMPLE_MILLISECONDS = 2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -32,7 +33,7 @@ _MIB = 1024 * 1024
 _SHOWN = 400  # characters of an error which a report shows
 
 
-class Failed(Exception):
+class JobError(Exception):
     """A job which did not end as it has to, or said what it must not."""
 
 
@@ -69,7 +70,7 @@ class Job:
 
 
 def run(job: Job) -> Figure:
-    """Run a job once and measure it. Raises Failed."""
+    """Run a job once and measure it. Raises JobError."""
     remove(job.output)
     for command in job.before:
         subprocess.run(command, check=True, cwd=ROOT)
@@ -78,9 +79,9 @@ def run(job: Job) -> Figure:
         printed.seek(0)
         text = printed.read().decode(errors="replace")
     if status not in job.statuses:
-        raise Failed(f"exit {status} instead of {' or '.join(map(str, job.statuses))}: {text.strip()[-_SHOWN:]}")
+        raise JobError(f"exit {status} instead of {' or '.join(map(str, job.statuses))}: {text.strip()[-_SHOWN:]}")
     if job.says not in text:
-        raise Failed(f"it does not say {job.says!r}: {text.strip()[-_SHOWN:]}")
+        raise JobError(f"it does not say {job.says!r}: {text.strip()[-_SHOWN:]}")
     return figure
 
 

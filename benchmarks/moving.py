@@ -7,14 +7,14 @@ from benchmarks.figures import Goal
 from benchmarks.measuring import Check, Job
 from benchmarks.rows import TOOL, HasOption, Row, copy_job, empty_job, python_job
 
-__all__ = ["RENAME", "moving_rows", "remap_job"]
+__all__ = ["RENAME", "RULES", "moving_rows", "remap_job"]
 
 _TENSORS = 435
 RENAME = "replace: {layers: blocks}"
 _SPLIT = 'split: {source: "model.layers.{i:int}.mlp.gate_proj.weight", target: "model.layers.{i}.mlp.gate_proj.{x:first|second}.weight"}'
 _CONCAT = 'concat: {source: "model.layers.{i:int}.self_attn.{x:q|k|v}_proj.{leaf}", target: "model.layers.{i}.self_attn.qkv_proj.{leaf}"}'
 # What each rule is called, and what `benchmarks.checking` calls its outcome.
-_RULES = (
+RULES = (
     ("rename", RENAME, "renamed"),
     ("drop", "drop: lm_head.weight", "dropped"),
     ("split", _SPLIT, "split"),
@@ -58,7 +58,7 @@ def _ruled_rows(place: Place, source: DataSet) -> list[Row]:
             (source, start),
             remap_job(place, place.path(start), f"{name}-start.{suffix}", "-e", rule),
         )
-        for name, rule, expectation in _RULES
+        for name, rule, expectation in RULES
     ]
 
 

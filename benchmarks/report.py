@@ -20,6 +20,7 @@ _COLUMNS = ("what", "against", "wall", "CPU", "wall s", "CPU s", "MiB", "goal")
 _RIGHT = slice(2, 7)
 _LIBRARIES = ("torch", "numpy", "safetensors")
 _SCHEMA_VERSION = 1
+_LEAST_RATIO = 1e-6
 
 
 def machine() -> dict[str, str]:
@@ -94,11 +95,22 @@ def _band(band: Band) -> str:
 
 def _goal(result: Result, found: Summary) -> str:
     if result.row.group == "peers":
-        return f"{1 / max(found.wall.middle, 1e-9):.1f} x faster, {1 / max(found.cpu.middle, 1e-9):.1f} x less CPU"
-    if not result.verdicts:
-        return ""
-    missed = [verdict for verdict in result.verdicts if verdict.state == "missed"]
-    return f"{'not met' if missed else 'met'}: {', '.join(map(_words, result.verdicts))}"
+        return f"{_met(result)}: {_compared(found)}"
+    return f"{_met(result)}: {', '.join(map(_words, result.verdicts))}" if result.verdicts else ""
+
+
+def _met(result: Result) -> str:
+    return "not met" if any(verdict.state == "missed" for verdict in result.verdicts) else "met"
+
+
+def _compared(found: Summary) -> str:
+    wall = _times(found.wall.middle, "faster", "slower")
+    return f"{wall}, {_times(found.cpu.middle, 'less', 'more')} CPU, {found.anonymous:.0f} against {found.base_anonymous:.0f} MiB"
+
+
+def _times(ratio: float, better: str, worse: str) -> str:
+    """`0.25` -> `4.0 x faster`, `2.0` -> `2.0 x slower`."""
+    return f"{ratio:.1f} x {worse}" if ratio > 1 else f"{1 / max(ratio, _LEAST_RATIO):.1f} x {better}"
 
 
 def _words(verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from benchmarks.data import Place
 from benchmarks.figures import Figure, Pair, Summary, Verdict, judge, summary_of
-from benchmarks.measuring import Failed, Job, remove, run
+from benchmarks.measuring import Job, JobError, remove, run
 from benchmarks.rows import Row
 
 __all__ = ["Result", "Say", "measure"]
@@ -39,7 +39,7 @@ class _Judge:
     seen: dict[Job, set[str]] = field(default_factory=dict)
 
     def run(self, job: Job) -> Figure:
-        """Raises Failed."""
+        """Raises JobError."""
         try:
             figure = run(job)
             self._check(job)
@@ -55,7 +55,7 @@ class _Judge:
             return
         wrong = job.check.wrong(job.output)
         if wrong is not None:
-            raise Failed(f"its output is wrong: {wrong}")
+            raise JobError(f"its output is wrong: {wrong}")
         self.seen[job].add(mark)
 
 
@@ -72,7 +72,7 @@ def measure(rows: Sequence[Row], place: Place, rounds: int, say: Say) -> list[Re
         for k in [k for k in range(len(rows)) if k not in ended]:
             try:
                 pairs.setdefault(k, []).append(_pair(rows[k], trust, base_first=i % 2 == 0))
-            except Failed as error:
+            except JobError as error:
                 ended[k] = Result(rows[k], "wrong", str(error))
     summaries = {k: summary_of(found, rows[k].goal) for k, found in pairs.items() if k not in ended}
     controls = {rows[k].base.name: summary.wall for k, summary in reversed(summaries.items()) if rows[k].group == "control"}
@@ -91,11 +91,11 @@ def _tried(row: Row, place: Place, trust: _Judge) -> Result | None:
         place.make(data)
     try:
         trust.run(row.base)
-    except (Failed, OSError) as error:
+    except (JobError, OSError) as error:
         return Result(row, "skipped", f"its base, {row.base.name}: {error}")
     try:
         _pair(row, trust, base_first=True)
-    except Failed as error:
+    except JobError as error:
         return Result(row, "wrong", str(error))
     return None
 
