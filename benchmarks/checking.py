@@ -27,6 +27,10 @@ def renamed(table: Table) -> Table:
     return {key.replace("layers", "blocks"): tensor for key, tensor in table.items()}
 
 
+def stripped(table: Table) -> Table:
+    return {key.removeprefix("model."): tensor for key, tensor in table.items()}
+
+
 def dropped(table: Table) -> Table:
     return {key: tensor for key, tensor in table.items() if key != "lm_head.weight"}
 
@@ -73,7 +77,7 @@ def ruled(count: int, table: Table) -> Table:
 
 
 EXPECTATIONS: dict[str, Callable[[Table], Table]] = {
-    expectation.__name__: expectation for expectation in (renamed, dropped, split, concatenated, narrowed, same)
+    expectation.__name__: expectation for expectation in (renamed, stripped, dropped, split, concatenated, narrowed, same)
 }
 
 
