@@ -85,6 +85,10 @@ class Place:
         return DataSet("start.pt", ("torch_file",), self.start)
 
     @property
+    def passthrough(self) -> DataSet:
+        return DataSet(f"passthrough-{self.nbytes}.yaml", ("passthrough",), self.hub)
+
+    @property
     def training(self) -> DataSet:
         width = _RESNET_WIDTH if self.nbytes > _RESNET_BYTES else max(_RESNET_WIDTH * self.nbytes // _RESNET_BYTES, 2)
         return DataSet(f"resnet50-{width}.pth", ("training", str(width)))

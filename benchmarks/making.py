@@ -114,6 +114,12 @@ def hub(path: Path, nbytes: str, source: str) -> None:
     (path / "config.json").write_text(json.dumps(decoder_of(int(nbytes)).configuration), encoding="utf-8")
 
 
+def passthrough(path: Path, source: str) -> None:
+    """What mergekit is asked for: the model as it is."""
+    merge = {"merge_method": "passthrough", "dtype": "float32", "models": [{"model": source}]}
+    path.write_text(json.dumps(merge), encoding="utf-8")
+
+
 def training(path: Path, width: str) -> None:
     """A ResNet-50 in the middle of its training, as DataParallel and SGD leave it: weights, momenta, epoch, arguments."""
     import torch
@@ -176,7 +182,24 @@ def _write_header(file: BinaryIO, shapes: Iterable[tuple[str, tuple[int, ...]]])
 
 MAKERS: dict[str, Callable[..., None]] = {
     maker.__name__: maker
-    for maker in (model, start, keys, tensors, sparse, copy, link, torch_file, sparse_torch, sharded, hub, training, rules, narrowing, bad)
+    for maker in (
+        model,
+        start,
+        keys,
+        tensors,
+        sparse,
+        copy,
+        link,
+        torch_file,
+        sparse_torch,
+        sharded,
+        hub,
+        passthrough,
+        training,
+        rules,
+        narrowing,
+        bad,
+    )
 }
 
 

@@ -63,11 +63,10 @@ def _brainsurgery_row(place: Place, python: str) -> Row:
 
 def _mergekit_row(place: Place, python: str) -> Row:
     need = HasModule(python, "mergekit", "mergekit-yaml")
-    configuration = {"merge_method": "passthrough", "dtype": "float32", "models": [{"model": place.path(place.hub)}]}
-    path, output = place.output("passthrough.yaml"), place.output("theirs-merged")
-    before = (("sh", "-c", 'printf %s "$0" > "$1"', json.dumps(configuration), path),)
-    command = (need.program, path, output, "--no-copy-tokenizer", "--write-model-card", "--quiet")
-    return _resave_row(place, "mergekit", Job("mergekit", command, output, before, check=_same(place)), need)
+    output = place.output("theirs-merged")
+    command = (need.program, place.path(place.passthrough), output, "--no-copy-tokenizer", "--quiet")
+    theirs = Job("mergekit", command, output, check=_same(place))
+    return _resave_row(place, "mergekit", theirs, need, place.passthrough)
 
 
 def _transformers_row(place: Place, python: str) -> Row:
@@ -80,6 +79,6 @@ def _same(place: Place) -> Check:
     return Check("same", place.path(place.single))
 
 
-def _resave_row(place: Place, name: str, theirs: Job, need: Need) -> Row:
+def _resave_row(place: Place, name: str, theirs: Job, need: Need, *more: DataSet) -> Row:
     ours = remap_job(place, place.path(place.hub), "ours-saved", check=_same(place))
-    return Row("peers", f"read and write a model's folder: {name}", ours, theirs, _FASTER, (place.hub,), need=need)
+    return Row("peers", f"read and write a model's folder: {name}", ours, theirs, _FASTER, (place.hub, *more), need=need)
