@@ -35,8 +35,9 @@ coverage: $(STAMP)
 	$(BIN)/coverage report --skip-covered --include="*/formats/*,*/publishing/*,*/disk.py,*/posix.py" --fail-under=100
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
+# Modest; `make bench BENCH="--gb 1 --rounds 15"` is what docs/performance.md shows.
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --gb 0.512 --rounds 5 $(BENCH)
 
 # A million inputs of each parser; `make fuzz FUZZ="--inputs 10000 --only zip"` for fewer.
 fuzz: $(STAMP)

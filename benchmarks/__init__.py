@@ -1,1 +1,1 @@
-"""How long the common jobs take, each in a process of its own: `make bench`."""
+"""What surgery costs against what moving the bytes costs: `python -m benchmarks --help`, and docs/performance.md."""
