@@ -20,7 +20,7 @@ from ckpt_surgeon.formats.pending import journal_path, recovery_hint, refuse_pen
 from ckpt_surgeon.publishing.edit_state import State, state_of
 from ckpt_surgeon.publishing.edited_file import EditedFile
 from ckpt_surgeon.publishing.journal import Journal, read_journal
-from ckpt_surgeon.publishing.workplace import workplace
+from ckpt_surgeon.publishing.workplace import workplace, workplace_path
 
 __all__ = ["Recovery", "edited", "recover", "require_editable"]
 
@@ -80,13 +80,14 @@ def recover(path: str | os.PathLike[str]) -> Recovery:
     name = os.path.abspath(os.fspath(path))
     if os.path.islink(name) and not _is_pending(name):
         name = os.path.realpath(name)  # the journal stands beside the file itself
-    if not _is_pending(name):
-        with disk.reported(name):
+    with disk.reported(name):
+        is_clean = disk.status(workplace_path(name), follows=False) is None
+        if is_clean and not _is_pending(name):
             disk.system.stat(name)
-        return "nothing"
-    with workplace(name):
+            return "nothing"
+    with workplace(name):  # removes what a run has left
         if not _is_pending(name):
-            return "nothing"  # another run has been faster
+            return "nothing"
         journal = read_journal(journal_path(name))
         with EditedFile(name) as file:
             done = _settle(file, journal)

@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+from fault_edits import EDITS, staged
 from fault_machines import LOOKING, FaultyMachine, Killed, Machine, MortalMachine, in_place
 from fault_scenarios import SCENARIOS, Stage, digest
 
@@ -10,7 +11,7 @@ from ckpt_surgeon.errors import DiskError
 from ckpt_surgeon.publishing import publish_folder
 
 DONE, FAILED = 0, DiskError.exit_code
-ALL = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
+ALL = pytest.mark.parametrize("scenario", [*SCENARIOS, *EDITS], ids=lambda each: each.name)
 
 
 def ended(stage, machine):
@@ -51,14 +52,14 @@ def broken_promises(stage, make_machine, *, with_looks):
 @ALL
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
 def test_a_call_which_fails_once(tmp_path, scenario, code):
-    stage = Stage(tmp_path, scenario)
+    stage = staged(tmp_path, scenario)
     make = lambda number: FaultyMachine(number, code, lacks_exchange=scenario.lacks_exchange)  # noqa: E731
     assert broken_promises(stage, make, with_looks=code == errno.EIO) == []
 
 
 @ALL
 def test_a_disk_which_fails_from_some_call_on(tmp_path, scenario):
-    stage = Stage(tmp_path, scenario)
+    stage = staged(tmp_path, scenario)
     make = lambda number: FaultyMachine(number, errno.EIO, lasts=True, lacks_exchange=scenario.lacks_exchange)  # noqa: E731
     assert broken_promises(stage, make, with_looks=False) == []
 
@@ -66,7 +67,7 @@ def test_a_disk_which_fails_from_some_call_on(tmp_path, scenario):
 @ALL
 @pytest.mark.parametrize("is_after", [False, True], ids=["before the call", "after the call"])
 def test_a_kill(tmp_path, scenario, is_after):
-    stage = Stage(tmp_path, scenario)
+    stage = staged(tmp_path, scenario)
     make = lambda number: MortalMachine(number, is_after=is_after, lacks_exchange=scenario.lacks_exchange)  # noqa: E731
     assert broken_promises(stage, make, with_looks=False) == []
 
