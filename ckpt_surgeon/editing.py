@@ -14,7 +14,7 @@ from ckpt_surgeon.errors import Problem, RulesError, SurgeryError
 from ckpt_surgeon.execution import differences, kept
 from ckpt_surgeon.formats.edit import Edit
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning import Plan, Source
+from ckpt_surgeon.planning import Plan, Source, sources_of
 from ckpt_surgeon.publishing import edited, require_editable
 from ckpt_surgeon.sources import open_readers, split_table
 from ckpt_surgeon.spec import Header
@@ -92,6 +92,7 @@ def _path(plan: Plan) -> str:
 def _unmovable(plan: Plan) -> Iterator[Problem]:
     """What of the plan needs other bytes than those which stand in the file, or leaves some of them behind."""
     used: dict[str, str] = {}
+    read = {source.key for recipe in plan.recipes.values() for source in sources_of(recipe) if not source.file}
     for key, recipe in plan.recipes.items():
         if not isinstance(recipe, Source) or recipe.file:
             yield Problem("its bytes are made anew", where=escape(key))
@@ -100,7 +101,7 @@ def _unmovable(plan: Plan) -> Iterator[Problem]:
         else:
             used[recipe.key] = key
     for key in plan.source.entries:
-        if key not in plan.source.aliases and key not in used:
+        if key not in plan.source.aliases and key not in read:
             yield Problem("it is not used, and its bytes would stay in the file", where=escape(key))
     if not plan.keeps_optimizer and plan.source.envelope.optimizers:
         yield Problem("it is dropped, and its bytes would stay in the file", where="optimizer state")

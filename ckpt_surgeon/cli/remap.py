@@ -118,9 +118,9 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
 
 def _refuse_beside_in_place(**options: Any) -> None:
     """click.UsageError for options which say where and how another file is written."""
-    given = [name for name, value in options.items() if value]
+    given = ["-o" if name == "out" else f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
-        raise click.UsageError(f"--in-place excludes --{given[0].replace('_', '-')}", click.get_current_context())
+        raise click.UsageError(f"--in-place writes no other file, so it excludes {', '.join(given)}", click.get_current_context())
 
 
 def _verified(view: View, source: str, out: str, target: str | None, given: Given, wanted: dict[str, Any]) -> Outcome:

@@ -37,12 +37,11 @@ class Edit:
         starts = (change.offset for change in self.changes)
         if any(start < 0 for start in starts) or any(first.end > second.offset for first, second in pairwise(self.changes)):
             raise ValueError("the changes are out of order, or overlap")
-        position = self.old_nbytes
-        for change in reversed(self.changes):
-            is_same = len(change.old) == len(change.new)
-            if change.offset + len(change.old) > position or not (is_same or change.offset + len(change.old) == self.old_nbytes):
+        for i, change in enumerate(self.changes, 1):
+            end = change.offset + len(change.old)
+            is_tail = i == len(self.changes) and end == self.old_nbytes
+            if end > self.old_nbytes or not (is_tail or len(change.old) == len(change.new)):
                 raise ValueError("a change reaches beyond the end of the file, or moves what follows it")
-            position = change.offset
         if self.old_nbytes + sum(len(change.new) - len(change.old) for change in self.changes) != self.new_nbytes:
             raise ValueError("the changes do not lead to the new size")
 

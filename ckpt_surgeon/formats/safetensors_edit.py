@@ -17,10 +17,12 @@ __all__ = ["edit_safetensors"]
 def edit_safetensors(reader: Reader, header: Header, keep: Keep) -> Edit:
     """The edit which gives the open file `header`, whose tensors are those of the file, each once, by `keep.moved`.
 
-    Raises RulesError when the new header needs more room than the old one has, SurgeryError for what safetensors cannot hold.
+    Raises RulesError for shards, and when the new header needs more room than the old one has, SurgeryError for what safetensors cannot hold.
     """
     if not isinstance(reader, SafetensorsReader):
-        raise TypeError(f"{type(reader).__name__} reads no safetensors file")
+        raise RulesError("this is a checkpoint of several files, which is not edited in place", hint="write a new one: -o OUT")
+    if _said(header) == _said(reader.header):
+        return Edit((), reader.room.file.nbytes, reader.room.file.nbytes)
     check_writable(header)
     keys = [key for key in header.tensors if key not in header.aliases]
     # Empty tensors share their place with the one which follows.
@@ -33,3 +35,8 @@ def edit_safetensors(reader: Reader, header: Header, keep: Keep) -> Edit:
         )
     change = Change(room.offset, room.read(0, room.nbytes), text.ljust(room.nbytes))
     return Edit((change,), room.file.nbytes, room.file.nbytes)
+
+
+def _said(header: Header) -> tuple[object, ...]:
+    """All of a header which stands in the file."""
+    return list(header.entries.items()), dict(header.aliases), dict(header.metadata), dict(header.torch_metadata)

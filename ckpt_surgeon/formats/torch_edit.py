@@ -17,10 +17,10 @@ __all__ = ["edit_torch"]
 def edit_torch(reader: Reader, header: Header, keep: Keep) -> Edit:
     """The edit which gives the open file `header`, whose entries are those of the file, in its order, by `keep`.
 
-    Raises RulesError for a whole pickled module, which would become a state_dict and leave its hooks and values behind.
+    Raises RulesError for shards, and for a whole pickled module, which would become a state_dict and leave its hooks and values behind.
     """
     if not isinstance(reader, TorchReader) or not isinstance(reader.graph.storages, ZipStorages):
-        raise TypeError(f"{type(reader).__name__} reads no zip file of torch")
+        raise RulesError("this is a checkpoint of several files, which is not edited in place", hint="write a new one: -o OUT")
     if reader.graph.table.is_module:
         raise RulesError("the file holds a whole pickled module, which becomes a state_dict", hint="write a new file: -o OUT")
     return replace_record(reader.graph.storages.archive, PICKLE, pickle_in_place(header, keep, reader.graph))

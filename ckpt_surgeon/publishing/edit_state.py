@@ -21,10 +21,10 @@ def state_of(edit: Edit, nbytes: int, found: Sequence[bytes]) -> State:
     between: each byte is an old or a new one; beyond the old end it may also be 0, where the system lost what was written there.
     """
     pairs = list(zip(edit.changes, found, strict=True))
-    if nbytes == edit.new_nbytes and all(part == change.new for change, part in pairs):
-        return "new"
     if nbytes == edit.old_nbytes and all(part == change.old for change, part in pairs):
         return "old"
+    if nbytes == edit.new_nbytes and all(part == change.new for change, part in pairs):
+        return "new"
     is_within = min(edit.old_nbytes, edit.new_nbytes) <= nbytes <= max(edit.old_nbytes, edit.new_nbytes)
     return "between" if is_within and all(_is_mixed(change, part) for change, part in pairs) else "foreign"
 

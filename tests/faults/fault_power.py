@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fault_disks import ext4, mounted, sync_all
-from fault_machines import LOOKING, Machine, in_place
 from fault_edits import staged
+from fault_machines import LOOKING, Machine, in_place
 from fault_scenarios import Scenario
 
 
