@@ -7,6 +7,7 @@ from fault_edits import EDITS, staged
 from fault_machines import LOOKING, FaultyMachine, Killed, Machine, MortalMachine, in_place
 from fault_scenarios import SCENARIOS, Stage, digest
 
+import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import DiskError
 from ckpt_surgeon.publishing import publish_folder
 
@@ -101,3 +102,25 @@ def test_a_folder_lost_between_the_two_steps_of_a_swap_survives_a_fault_of_the_n
             fail_in_the_middle(stage)
         fail_in_the_middle(stage)
         assert digest(stage.out) == stage.old, number
+
+
+@pytest.mark.parametrize("scenario", EDITS, ids=lambda each: each.name)
+@pytest.mark.parametrize(("name", "turn"), [("pwrite", -1), ("truncate", -1), ("fsync", -2)])  # the last fsync is that of the folder
+def test_whoever_recovers_may_be_killed_too_at_any_call(tmp_path, scenario, name, turn):
+    stage = staged(tmp_path, scenario)
+    last = [i for i, each in enumerate(calls_of(stage)) if each == name][turn]
+
+    def cut():
+        stage.lay()
+        assert ended(stage, MortalMachine(last, is_after=True)) is None
+        assert stage.journal.exists()
+
+    cut()
+    machine = Machine()
+    with in_place(machine):
+        surgeon.recover(stage.out)
+    for number in numbers(machine.calls, with_looks=False):
+        cut()
+        with pytest.raises(Killed), in_place(MortalMachine(number, is_after=number % 2 == 0)):
+            surgeon.recover(stage.out)
+        assert stage.violations(code=None, killed=True) == [], machine.calls[number]
