@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ckpt_surgeon import finetune as finetune
     from ckpt_surgeon.comparison import Diff, Outcome
+    from ckpt_surgeon.editing import edit
     from ckpt_surgeon.errors import (
         CorruptError,
         CoverageError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.execution import write
     from ckpt_surgeon.loading import load, pre_hook, remap
     from ckpt_surgeon.planning import Plan, explain
+    from ckpt_surgeon.publishing import recover
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.spec import DType, Header, TensorSpec
@@ -48,12 +50,14 @@ _HOMES = {
     "RulesError": "errors",
     "SurgeryError": "errors",
     "UnsafeError": "errors",
+    "edit": "editing",
     "write": "execution",
     "load": "loading",
     "pre_hook": "loading",
     "remap": "loading",
     "Plan": "planning",
     "explain": "planning",
+    "recover": "publishing",
     "rules_from_key_mapping": "rules.importing",
     "rules_from_revise_keys": "rules.importing",
     "Rules": "rules.rule",
@@ -85,12 +89,14 @@ __all__ = [
     "TensorSpec",
     "UnsafeError",
     "diff",
+    "edit",
     "explain",
     "finetune",
     "inspect",
     "load",
     "plan",
     "pre_hook",
+    "recover",
     "remap",
     "rules_from_key_mapping",
     "rules_from_revise_keys",

@@ -16,7 +16,7 @@ from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
 
-__all__ = ["write"]
+__all__ = ["differences", "kept", "write"]
 
 
 def write(
@@ -50,7 +50,7 @@ def write(
     with open_readers(plan) as readers:
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
-        keep = replace(_kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
+        keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
         output = _Output(destination, form, header, keep, max_shard_size)
         publish = publish_folder if form == "sharded" else publish_file
         with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
@@ -99,7 +99,8 @@ def _beside(plan: Plan) -> dict[str, str]:
     return {**envelope.contents, **{path: text for path, text in inner.items() if path.partition(".")[0] not in envelope.contents}}
 
 
-def _kept(plan: Plan, reader: Reader | None) -> Keep:
+def kept(plan: Plan, reader: Reader | None) -> Keep:
+    """What of the source of a plan goes into its output beside the tensors."""
     sources = {key: recipe for key, recipe in plan.recipes.items() if isinstance(recipe, Source) and not recipe.file}
     return Keep(
         reader=reader,
@@ -154,12 +155,13 @@ class _Output:
 
         keeps_envelope = self.form == "torch" and self.keep.reader is not None
         with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None, unfinished=True) as reader:
-            wrong = _differences(reader.header, self.header)
+            wrong = differences(reader.header, self.header)
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
 
 
-def _differences(found: Header, planned: Header) -> list[str]:
+def differences(found: Header, planned: Header) -> list[str]:
+    """Where the header of an output is not that of the plan: a few lines, or none."""
     keys = [key for key in {**planned.entries, **found.entries} if found.entries.get(key) != planned.entries.get(key)]
     wrong = [f"{escape(key)}: {found.entries.get(key)} instead of {planned.entries.get(key)}" for key in keys[:5]]
     return wrong + ([f"ties {dict(found.aliases)} instead of {dict(planned.aliases)}"] if found.aliases != planned.aliases else [])

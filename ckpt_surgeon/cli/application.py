@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "remap": "ckpt_surgeon.cli.remap",
     "explain": "ckpt_surgeon.cli.explain",
     "verify": "ckpt_surgeon.cli.verify",
+    "recover": "ckpt_surgeon.cli.recover",
     "demo": "ckpt_surgeon.cli.demo",
     "schema": "ckpt_surgeon.cli.schema",
 }

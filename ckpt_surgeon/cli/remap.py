@@ -8,10 +8,11 @@ import click
 
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
 from ckpt_surgeon.cli.view import View, common_options
-from ckpt_surgeon.errors import SurgeryError
+from ckpt_surgeon.errors import Problem, SurgeryError
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Outcome
+    from ckpt_surgeon.planning import Plan
 
 __all__ = ["command"]
 
@@ -20,6 +21,7 @@ __all__ = ["command"]
 @click.argument("source")
 @click.option("--target", help="The checkpoint or model which the output has to fit.")
 @click.option("-o", "--out", metavar="OUT", help="Where to write; the suffix says the format.")
+@click.option("--in-place", is_flag=True, help="Give SOURCE itself other names; no weight moves.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, write nothing.")
 @click.option("--to", type=click.Choice(["safetensors", "sharded", "torch"]), help="The format, whatever the suffix says.")
 @click.option("--max-shard-size", metavar="SIZE", help="Cut safetensors larger than this (5GB, 500MB, 2GiB) into shards.")
@@ -31,28 +33,67 @@ __all__ = ["command"]
 @rule_options
 @common_options
 def command(view: View, source: str, target: str | None, given: Given, **wanted: Any) -> int:
-    """Write SOURCE anew: by the rules, for the target. The output is read back; the source is never touched.
+    """Write SOURCE anew: by the rules, for the target. The output is read back; the source is never touched, but by --in-place.
 
     Without rules it is a conversion. Nothing is written unless everything fits.
     """
-    from ckpt_surgeon.report.outcome import WrittenReport
-    from ckpt_surgeon.report.plan import PlanReport
     from ckpt_surgeon.surgery import plan
 
     max_shard_size = _checked(target, **wanted)
+    if wanted["in_place"] and not wanted["dry_run"]:
+        _recover(source)
     with view.progress("reading") as progress:
         made = plan(source, given.rules, target, given.variables, **given.demands, arguments=given.arguments, progress=progress)
     if wanted["dry_run"]:
-        view.show(PlanReport(made, view.verbose))
-        return 0
-    from ckpt_surgeon.execution import write
+        return _show_plan(view, made, wanted["in_place"])
+    out = _file_of(source) if wanted["in_place"] else wanted["out"]
+    outcome = _carried_out(view, made, **wanted | {"max_shard_size": max_shard_size})
+    verified = _verified(view, source, out, target, given, wanted) if wanted["verify"] else None
+    from ckpt_surgeon.report.outcome import WrittenReport
 
-    out, writing = wanted["out"], {name: wanted[name] for name in ("to", "force", "bare", "check")}
-    with view.progress("writing") as progress:
-        outcome = write(made, out, **writing, max_shard_size=max_shard_size, progress=progress)
-    verified = _verified(view, source, out, target, given, wanted["device"]) if wanted["verify"] else None
     view.show(WrittenReport(made, outcome, out, verified, view.verbose))
     return 0
+
+
+def _file_of(source: str) -> str:
+    from ckpt_surgeon.sources import split_table
+
+    return split_table(source)[0]
+
+
+def _recover(source: str) -> None:
+    """Finish or undo what an earlier edit has left."""
+    import os
+
+    from ckpt_surgeon.publishing import recover
+
+    if os.path.isfile(_file_of(source)):
+        recover(_file_of(source))
+
+
+def _show_plan(view: View, made: Plan, in_place: bool) -> int:
+    """The plan, and whether it can be carried out in place when that was asked; 1 when it cannot."""
+    from ckpt_surgeon.report.plan import PlanReport
+
+    found: tuple[Problem, ...] | None = None
+    if in_place:
+        from ckpt_surgeon.editing import obstacles
+
+        found = obstacles(made)
+    view.show(PlanReport(made, view.verbose, found))
+    return 1 if found else 0
+
+
+def _carried_out(view: View, made: Plan, *, in_place: bool, out: str, max_shard_size: int | None, **wanted: Any) -> Outcome:
+    if in_place:
+        from ckpt_surgeon.editing import edit
+
+        return edit(made)
+    from ckpt_surgeon.execution import write
+
+    writing = {name: wanted[name] for name in ("to", "force", "bare", "check")}
+    with view.progress("writing") as progress:
+        return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress)
 
 
 def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool, **wanted: Any) -> int | None:
@@ -60,8 +101,10 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
     from ckpt_surgeon.formats.creating import format_of
     from ckpt_surgeon.shards import parse_size
 
-    if out is None and not dry_run:
-        raise click.UsageError("where to? Give -o OUT, or --dry-run", click.get_current_context())
+    if wanted["in_place"]:
+        _refuse_beside_in_place(out=out, **{name: wanted[name] for name in ("to", "max_shard_size", "force", "bare", "check")})
+    elif out is None and not dry_run:
+        raise click.UsageError("where to? Give -o OUT, --in-place or --dry-run", click.get_current_context())
     if verify and target is None:
         raise click.UsageError("--verify needs --target", click.get_current_context())
     if wanted["device"] is not None and not verify:
@@ -74,9 +117,19 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
         raise click.UsageError(str(error.problems[0]), click.get_current_context()) from error
 
 
-def _verified(view: View, source: str, out: str, target: str | None, given: Given, device: str | None) -> Outcome:
+def _refuse_beside_in_place(**options: Any) -> None:
+    """click.UsageError for options which say where and how another file is written."""
+    given = ["-o" if name == "out" else f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise click.UsageError(f"--in-place writes no other file, so it excludes {', '.join(given)}", click.get_current_context())
+
+
+def _verified(view: View, source: str, out: str, target: str | None, given: Given, wanted: dict[str, Any]) -> Outcome:
+    """What `verify` says of the output. One which was edited in place is itself all that there is: it has no source to be held against."""
     from ckpt_surgeon.verification import verify
 
-    rest: dict[str, Any] = {"rules": given.rules, "source": source, "variables": given.variables, "arguments": given.arguments}
+    rest: dict[str, Any] = {"arguments": given.arguments, **given.demands}
+    if not wanted["in_place"]:
+        rest |= {"rules": given.rules, "source": source, "variables": given.variables}
     with view.progress("verifying") as progress:
-        return verify(out, target, device or "auto", **rest, **given.demands, progress=progress)
+        return verify(source if wanted["in_place"] else out, target, wanted["device"] or "auto", **rest, progress=progress)

@@ -119,7 +119,7 @@ def _refuse_others(report: str, given: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _write(path: str, text: str, others: Sequence[str]) -> None:
-    from ckpt_surgeon.disk import OutputFile
+    from ckpt_surgeon.output_file import OutputFile
     from ckpt_surgeon.publishing import publish_file
 
     with publish_file(path, force=True, sources=others) as temporary, OutputFile(temporary) as file:

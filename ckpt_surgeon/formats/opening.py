@@ -28,29 +28,31 @@ _ATTEMPTS = 10
 def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = False) -> Reader:
     """Open a checkpoint file, an index file, or a folder which holds one checkpoint.
 
-    table: the dotted path of a table in the envelope. unfinished: also open a file which is not published yet.
-    Raises DiskError when there is none, CorruptError (naming what it is) when it is none, and the readers' own errors.
+    table: the dotted path of a table in the envelope. unfinished: also open a file which is not published yet, or whose
+    in-place edit is not done yet.
+    Raises DiskError when there is none, CorruptError (naming what it is) when it is none, LockedError for a file beside which
+    the journal of an edit stands, and the readers' own errors.
     """
     if not unfinished and TEMPORARY_SUFFIX in os.path.abspath(path):
         _refuse_unfinished(path)
     for _ in range(_ATTEMPTS):
         found = _status(path)
         try:
-            return _open(path, found.st_mode, table)
+            return _open(path, found.st_mode, table, unfinished)
         except (CorruptError, DiskError):
             if _is_same(found, _status(path)):
                 raise
     raise DiskError("it is replaced again and again while it is opened", where=path, hint="try again once nothing writes it")
 
 
-def _open(path: str, mode: int, table: str | None) -> Reader:
+def _open(path: str, mode: int, table: str | None, unfinished: bool) -> Reader:
     if stat.S_ISDIR(mode):
         path = _checkpoint_in(path)
         mode = _status(path).st_mode
     elif path.endswith(_DISTRIBUTED_SUFFIX):
         raise CorruptError("this is a part of a distributed checkpoint", where=path, hint="give its folder")
     require_file(mode, path)
-    return open_file(path, table)
+    return open_file(path, table, unfinished=unfinished)
 
 
 def _is_same(before: os.stat_result, after: os.stat_result) -> bool:

@@ -35,6 +35,7 @@ class SafetensorsReader:
         self.header = Header(
             entries, aliases=carried.ties, metadata=carried.user, torch_metadata=carried.torch_metadata, format="safetensors"
         )
+        self.room = FileRange(file, LENGTH_BYTES, header_end - LENGTH_BYTES)  # of the header's JSON text
         self._file = file
         self._offsets = {key: header_end + place.offset for key, place in table.places.items()}
 

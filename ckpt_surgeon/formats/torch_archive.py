@@ -14,9 +14,9 @@ from ckpt_surgeon.formats.pickle_reader import MAX_PICKLE_BYTES, read_pickle
 from ckpt_surgeon.formats.torch_storage import require_storages
 from ckpt_surgeon.formats.zip_reader import Archive, read_archive
 
-__all__ = ["ZipStorages", "unpack_archive"]
+__all__ = ["PICKLE", "ZipStorages", "unpack_archive"]
 
-_PICKLE: Final = "data.pkl"
+PICKLE: Final = "data.pkl"
 _STORAGES: Final = "data/"
 # Records which other zip archives of torch have.
 _PROGRAMS: Final[Mapping[str, str]] = MappingProxyType(
@@ -44,7 +44,7 @@ def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorage
     for record, what in _PROGRAMS.items():
         if record in archive.records:
             raise CorruptError(f"{what}, no checkpoint", hint="save the state_dict of the module instead")
-    if _PICKLE not in archive.records:
+    if PICKLE not in archive.records:
         raise CorruptError("a zip archive without data.pkl: no checkpoint of torch")
     data = _pickle(archive)
     persistents: list[Persistent] = []
@@ -57,12 +57,12 @@ def unpack_archive(place: FileRange) -> tuple[Node, list[Persistent], ZipStorage
 
 
 def _pickle(archive: Archive) -> bytes:
-    record = archive.records[_PICKLE]
+    record = archive.records[PICKLE]
     unpacked = MAX_PICKLE_BYTES if record.is_stored else max(_FREE_UNPACKED_BYTES, _MAX_UNPACKED * record.packed)
     allowed = min(MAX_PICKLE_BYTES, unpacked)
     if record.nbytes > allowed:
         raise LimitError(f"data.pkl of {record.packed:,} bytes becomes {record.nbytes:,}: {allowed:,} are allowed")
-    return archive.read(_PICKLE)
+    return archive.read(PICKLE)
 
 
 def _byte_order(archive: Archive) -> bytes:
@@ -76,10 +76,10 @@ def _byte_order(archive: Archive) -> bytes:
 
 
 class ZipStorages:
-    """The records `data/KEY` of an archive."""
+    """The records `data/KEY` of an archive, which is `archive`."""
 
     def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+        self.archive = archive
         self._intact: set[str] = set()
         order = _byte_order(archive)
         self.is_little = order == _ORDERS[0]
@@ -89,22 +89,22 @@ class ZipStorages:
 
     def span(self, key: str, offset: int, nbytes: int) -> FileRange | None:
         """Bytes of the record in the file, all of them with its checksum; None when it is compressed."""
-        span = self._archive.span(_STORAGES + key)
+        span = self.archive.span(_STORAGES + key)
         if span is None or nbytes == self.nbytes[key]:
             return span
         if key not in self._intact:
-            self._judge(key, is_intact=self._archive.is_intact(_STORAGES + key))
+            self._judge(key, is_intact=self.archive.is_intact(_STORAGES + key))
         return span.part(offset, nbytes)
 
     def read(self, key: str, offset: int, nbytes: int) -> bytearray:
         """A part of the record, whose checksum is checked the first time; unpacked whole when it is compressed."""
         span = self.span(key, offset, nbytes)
         if span is None:
-            return bytearray(self._archive.read(_STORAGES + key, offset, nbytes))
+            return bytearray(self.archive.read(_STORAGES + key, offset, nbytes))
         is_whole = nbytes == self.nbytes[key]  # then it is checked while it is read, once
         buffer = span.file.read_buffer(span.offset, nbytes)
         if is_whole and key not in self._intact:
-            self._judge(key, is_intact=self._archive.records[_STORAGES + key].crc in (None, zlib.crc32(buffer)))
+            self._judge(key, is_intact=self.archive.records[_STORAGES + key].crc in (None, zlib.crc32(buffer)))
         return buffer
 
     def _judge(self, key: str, *, is_intact: bool) -> None:

@@ -22,7 +22,7 @@ from ckpt_surgeon.formats.torch_table import Slot
 from ckpt_surgeon.formats.torch_tensors import TensorNode
 from ckpt_surgeon.spec import Entry, Header, Opaque, TensorSpec
 
-__all__ = ["Output", "StoragePart", "output_of"]
+__all__ = ["Output", "StoragePart", "output_of", "pickle_in_place"]
 
 _METADATA: Final = "_metadata"
 
@@ -57,12 +57,20 @@ def output_of(header: Header, keep: Keep) -> Output:
     return table.numbered(graph.root, replacements)
 
 
+def pickle_in_place(header: Header, keep: Keep, graph: Graph) -> bytes:
+    """The pickle of a file which keeps its storages, under their own names: of each moved tensor the very node, views included."""
+    table = _Table(header, keep, graph, keeps_storages=True)
+    replacements = {} if table.is_untouched(graph) else {id(graph.table.node): table.new_node()}
+    return write_pickle(graph.root, lambda node: replacements.get(id(node), node))
+
+
 class _Table:
     """The table of the output: for each key its node, and which storages its tensors fill."""
 
-    def __init__(self, header: Header, keep: Keep, graph: Graph | None) -> None:
+    def __init__(self, header: Header, keep: Keep, graph: Graph | None, *, keeps_storages: bool = False) -> None:
         self._header = header
         self._graph = graph
+        self._keeps_storages = keeps_storages
         self._slots: Mapping[str, Slot] = graph.table.slots if graph else {}
         self._fresh: dict[int, str] = {}
         self._kept: dict[tuple[str, int, int], str] = {}
@@ -92,6 +100,8 @@ class _Table:
         if slot is None or not isinstance(entry, TensorNode):
             return self._new_tensor(key, spec)
         stored = entry.stored
+        if self._keeps_storages:
+            return self._source_node(slot)
         if stored.spec == spec and stored.fills_part and stored.part not in self._kept:
             self._kept[stored.part] = key
             return self._source_node(slot)

@@ -14,7 +14,17 @@ from typing import Final
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 
-__all__ = ["DEFLATED", "DESCRIPTOR_FLAG", "STORED", "CentralEntry", "check_version", "extra_blocks", "read_directory", "widened"]
+__all__ = [
+    "DEFLATED",
+    "DESCRIPTOR_FLAG",
+    "STORED",
+    "CentralEntry",
+    "check_version",
+    "extra_blocks",
+    "raw_entries",
+    "read_directory",
+    "widened",
+]
 
 STORED: Final = 0
 DEFLATED: Final = 8
@@ -44,6 +54,7 @@ _END: Final = struct.Struct("<4s4H2LH")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64: Final = struct.Struct("<4sLQL")
 _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
+_LENGTHS: Final = slice(10, 13)  # of name, extra field and comment, among the numbers of an entry
 _EXTRA: Final = struct.Struct("<2H")
 _END_SIGNATURE: Final = b"PK\5\6"
 # The highest value of each number of the end record, which says that the zip64 end record has the true one.
@@ -88,6 +99,16 @@ def read_directory(place: FileRange) -> tuple[list[CentralEntry], int]:
     if len({_folded(entry.name) for entry in entries}) != len(entries):
         raise CorruptError("the zip archive holds two records of one name")
     return entries, start
+
+
+def raw_entries(directory: bytes, count: int) -> Iterator[bytes]:
+    """The bytes of each of the `count` entries with which `directory` starts; `read_directory` has found them to be sound."""
+    position = 0
+    for _ in range(count):
+        lengths = _CENTRAL.unpack_from(directory, position)[_LENGTHS]
+        end = position + _CENTRAL.size + sum(lengths)
+        yield directory[position:end]
+        position = end
 
 
 def check_version(version: int, name: str) -> None:

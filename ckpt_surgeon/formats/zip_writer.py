@@ -16,7 +16,7 @@ from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.protocol import Part
 from ckpt_surgeon.output_file import OutputFile
 
-__all__ = ["ZipLayout", "ZipWriter"]
+__all__ = ["ZipLayout", "ZipWriter", "end_records", "single_record"]
 
 _ROOT: Final = "archive"
 _ALIGNMENT: Final = 64
@@ -125,13 +125,23 @@ class ZipWriter:
         if len(self._checksums) != len(entries):
             raise ValueError(f"{len(self._checksums)} of {len(entries)} records were written")
         directory = b"".join(entry.central(crc) for entry, crc in zip(entries, self._checksums, strict=True))
-        count, nbytes = len(entries), len(directory)
         self._output.write(directory)
-        end64 = _END64.pack(b"PK\6\6", _END64.size - 12, _VERSION64, _VERSION64, 0, 0, count, count, nbytes, start)
-        locator = _LOCATOR64.pack(b"PK\6\7", 0, start + nbytes, 1)
-        short = min(count, _MAX_COUNT)
-        end = _END.pack(b"PK\5\6", 0, 0, short, short, min(nbytes, _SENTINEL), min(start, _SENTINEL), 0)
-        self._output.write(end64 + locator + end)
+        self._output.write(end_records(len(entries), len(directory), start))
+
+
+def end_records(count: int, nbytes: int, start: int) -> bytes:
+    """What stands behind a directory of `count` entries in `nbytes` bytes, which starts at byte `start`."""
+    end64 = _END64.pack(b"PK\6\6", _END64.size - 12, _VERSION64, _VERSION64, 0, 0, count, count, nbytes, start)
+    locator = _LOCATOR64.pack(b"PK\6\7", 0, start + nbytes, 1)
+    short = min(count, _MAX_COUNT)
+    return end64 + locator + _END.pack(b"PK\5\6", 0, 0, short, short, min(nbytes, _SENTINEL), min(start, _SENTINEL), 0)
+
+
+def single_record(name: str, start: int, data: bytes, *, has_sum: bool = True) -> tuple[bytes, bytes]:
+    """A record of these bytes which starts at byte `start`: what stands there, and its entry in the directory."""
+    entry = _Entry(name.encode(), start, len(data))
+    crc = zlib.crc32(data) if has_sum else 0
+    return entry.local_header + data + entry.descriptor(crc), entry.central(crc)
 
 
 def _pieces(part: Part) -> Iterable[bytes | bytearray | memoryview]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ckpt_surgeon import disk
 from ckpt_surgeon.disk import TEMPORARY_SUFFIX
 from ckpt_surgeon.errors import DiskError
+from ckpt_surgeon.formats.pending import refuse_pending
 
 __all__ = ["EXISTS", "FORCE", "checked"]
 
@@ -20,7 +21,7 @@ _LISTED = 5
 
 
 def checked(destination: str, sources: Sequence[str], *, force: bool, is_folder: bool) -> str:
-    """The absolute path of a destination which may be written; DiskError for one which may not."""
+    """The absolute path of a destination which may be written; DiskError (LockedError beside a journal) for one which may not."""
     disk.require_name(destination)
     with disk.reported(destination):
         path = _absolute(destination)
@@ -33,6 +34,7 @@ def checked(destination: str, sources: Sequence[str], *, force: bool, is_folder:
         if found is None:
             _refuse_source_folder(folder, destination, sources)
             return path
+        refuse_pending(path)
         _refuse_sources(path, destination, sources)
         _refuse_kind(path, destination, found.st_mode, is_folder)
         if not force:

@@ -17,7 +17,7 @@ from ckpt_surgeon.disk import TEMPORARY_SUFFIX
 from ckpt_surgeon.errors import DiskError, LockedError
 from ckpt_surgeon.locks import FileLock
 
-__all__ = ["put_aside", "workplace"]
+__all__ = ["put_aside", "workplace", "workplace_path"]
 
 # Names within it, which no destination may bear.
 _LOCK, _REPLACED = f"lock{TEMPORARY_SUFFIX}", f"replaced{TEMPORARY_SUFFIX}"
@@ -28,7 +28,7 @@ _MAX_NAME_BYTES = 200
 @contextmanager
 def workplace(path: str) -> Iterator[str]:
     """The locked, empty folder in which the output for `path` grows; it goes at the end, whatever happens."""
-    folder = _temporary_path(path)
+    folder = workplace_path(path)
     lock: FileLock | None = None
     try:
         with disk.reported(path):
@@ -49,7 +49,8 @@ def put_aside(path: str, folder: str) -> None:
     disk.system.rename(path, os.path.join(folder, _REPLACED))
 
 
-def _temporary_path(path: str) -> str:
+def workplace_path(path: str) -> str:
+    """Where the output for `path` grows."""
     folder, name = os.path.split(path)
     if len(os.fsencode(name)) > _MAX_NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()

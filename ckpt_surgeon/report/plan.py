@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ckpt_surgeon.errors import Problem
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Plan, Recipe
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
@@ -18,10 +19,14 @@ _COLUMNS = (Column("target", "code"), Column("from", "code"), Column("by", "code
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What would be written, and from what. `detailed`: each key in its own row, those which stay as they are included."""
+    """What would be written, and from what. `detailed`: each key in its own row, those which stay as they are included.
+
+    obstacles: what stands against an edit in place; None where that was not asked.
+    """
 
     plan: Plan
     detailed: bool = False
+    obstacles: tuple[Problem, ...] | None = None
 
     def page(self) -> Page:
         """The numbers, the recipes which change something, what is left out, the optimizer, notes."""
@@ -34,6 +39,7 @@ class PlanReport:
             reasons_section("dropped", plan.dropped, detailed=self.detailed),
             [Line(f"filled by torch itself: {keys_in_short(plan.filled)}", "note")] if plan.filled else [],
             optimizer_lines(plan),
+            self._in_place(),
             notes_section(plan.notes),
         )
 
@@ -52,6 +58,11 @@ class PlanReport:
             "optimizer": optimizer_document(plan),
             "notes": list(plan.notes),
             "digest": plan.digest,
+            **(
+                {}
+                if self.obstacles is None
+                else {"in_place": {"possible": not self.obstacles, "obstacles": list(map(str, self.obstacles))}}
+            ),
         }
 
     def _members(self) -> list[tuple[str, Recipe | None, str]]:
@@ -76,6 +87,13 @@ class PlanReport:
             for row in fold_recipes(members, detailed=self.detailed)
         ]
         return [Section("recipes"), Table(_COLUMNS, tuple(rows)).trimmed()] if rows else []
+
+    def _in_place(self) -> list[Block]:
+        if self.obstacles is None:
+            return []
+        if not self.obstacles:
+            return [Line("in place: possible; no weight moves", "good")]
+        return [Line("in place: not possible", "bad"), *(Line(f"  {each}") for each in self.obstacles)]
 
     def _missing(self) -> list[Block]:
         target = self.plan.target

@@ -17,9 +17,11 @@ import fault_injection
 import fault_power
 import fault_signals
 import fault_space
-from fault_scenarios import SCENARIOS, Scenario, Stage
+from fault_edits import EDITS, staged
+from fault_scenarios import SCENARIOS, Scenario
 
 WORKERS = 2
+ALL = (*SCENARIOS, *EDITS)
 SIGNAL_ROUNDS, CONTENTION_ROUNDS = 10, 200
 Found = tuple[int, list[str]]
 
@@ -47,13 +49,13 @@ def _parts(home: Path) -> Iterator[tuple[str, Callable[[], Found]]]:
     if reason := fault_injection.why_not():
         _say(f"SKIPPED, every system call: {reason}")
     else:
-        yield from ((f"every system call, {each.name}", lambda each=each: _inject(home, each)) for each in SCENARIOS)
+        yield from ((f"every system call, {each.name}", lambda each=each: _inject(home, each)) for each in ALL)
     if reason := fault_disks.why_not(home):
         _say(f"SKIPPED, power cuts and full disks: {reason}")
     else:
-        yield from ((f"power cuts, {each.name}", lambda each=each: _cut(home, each)) for each in SCENARIOS)
-        yield from ((f"full disks, {each.name}", lambda each=each: fault_space.violations(_fresh(home), each)) for each in SCENARIOS)
-    yield from ((f"signals at random moments, {each.name}", lambda each=each: _signal(home, each)) for each in SCENARIOS[:-1])
+        yield from ((f"power cuts, {each.name}", lambda each=each: _cut(home, each)) for each in ALL)
+        yield from ((f"full disks, {each.name}", lambda each=each: fault_space.violations(_fresh(home), each)) for each in ALL)
+    yield from ((f"signals at random moments, {each.name}", lambda each=each: _signal(home, each)) for each in (*SCENARIOS[:-1], *EDITS))
     yield from ((f"8 writers and 4 readers, {out}", lambda out=out: _contend(home, out)) for out in ("out.safetensors", "shards"))
 
 
@@ -64,7 +66,7 @@ def _inject(home: Path, scenario: Scenario) -> Found:
 
 
 def _inject_share(folder: Path, scenario: Scenario, share: int) -> Found:
-    stage = Stage(folder, scenario)
+    stage = staged(folder, scenario)
     injections = fault_injection.injections(stage)[share::WORKERS]
     return len(injections), [each for injection in injections for each in injection.violations(stage)]
 

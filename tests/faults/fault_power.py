@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fault_disks import ext4, mounted, sync_all
+from fault_edits import staged
 from fault_machines import LOOKING, Machine, in_place
-from fault_scenarios import Scenario, Stage
+from fault_scenarios import Scenario
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _CameraMachine(Machine):
 def violations(folder: Path, scenario: Scenario, habit: Habit) -> tuple[int, list[str]]:
     """How often the power was cut, and which promises were broken; the last cut comes after success was said."""
     with ext4(folder, habit.journal) as (image, place):
-        stage = Stage(folder / "stage", scenario, home=place)
+        stage = staged(folder / "stage", scenario, home=place)
         sync_all(place)
         camera = _CameraMachine(image, place, habit, lacks_exchange=scenario.lacks_exchange)
         with in_place(camera):

@@ -74,7 +74,7 @@ class Stage:
     def lay(self) -> None:
         """Put the destination's folder back to its beginning."""
         for each in (self.out, self.workplace):
-            _remove(each)
+            remove(each)
         if self.scenario.is_over_old:
             copy = shutil.copytree if self.scenario.is_sharded else shutil.copyfile
             copy(self._kept / self.scenario.out, self.out)
@@ -113,7 +113,7 @@ class Stage:
             broken.append(f"the destination is neither the old nor the new one: {found}")
         if code == 0 and found != self.new:
             broken.append("success was said, and the new one is not there")
-        broken += [f"{path} passes for a checkpoint" for path in self._others() if _is_checkpoint(path)]
+        broken += [f"{path} passes for a checkpoint" for path in self._others() if is_checkpoint(path)]
         return broken + self.violations_of_the_next_run()
 
     def _others(self) -> Iterator[str]:
@@ -138,7 +138,8 @@ def _convert(plan: surgeon.Plan, out: Path, shard_bytes: int | None) -> None:
     surgeon.write(plan, str(out), force=True, max_shard_size=shard_bytes)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing where nothing is."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -161,7 +162,8 @@ def _save(path: Path, value: float, numel: int) -> None:
         torch.save(tensors, path)
 
 
-def _is_checkpoint(path: str) -> bool:
+def is_checkpoint(path: str) -> bool:
+    """Whether a reader takes it for one."""
     try:
         open_checkpoint(path).close()
     except SurgeryError:

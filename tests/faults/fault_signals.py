@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from fault_edits import staged
 from fault_injection import ROOT
 from fault_scenarios import Scenario, Stage
 
@@ -20,7 +21,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 
 def stage_of(folder: Path, scenario: Scenario) -> Stage:
     """A stage whose writing takes a while."""
-    return Stage(folder, scenario, numel=NUMEL)
+    return staged(folder, scenario, numel=NUMEL)
 
 
 def violations(stage: Stage, number: signal.Signals, chance: random.Random) -> list[str]:

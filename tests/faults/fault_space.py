@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_disks import ext4, resize, tmpfs
+from fault_edits import staged
 from fault_machines import Machine, in_place
 from fault_scenarios import Scenario, Stage
 
@@ -42,7 +43,7 @@ def _in_memory(folder: Path, scenario: Scenario) -> Iterator[list[str]]:
     for limit, step in (("size", _PAGE), ("nr_inodes", 1)):
         for is_reserving in (True, False):
             with tmpfs(folder, _PLENTY) as place:
-                stage = Stage(folder / f"{limit}-{is_reserving}", scenario, home=place)
+                stage = staged(folder / f"{limit}-{is_reserving}", scenario, home=place)
                 yield from _steps(stage, is_reserving, partial(_squeeze, limit, step))
 
 
@@ -58,7 +59,7 @@ def _on_disk(folder: Path, scenario: Scenario) -> Iterator[list[str]]:
     """On an ext4 which another file fills: a block more each time."""
     for is_reserving in (True, False):
         with ext4(folder, "ordered") as (_, place):
-            stage = Stage(folder / f"ext4-{is_reserving}", scenario, home=place)
+            stage = staged(folder / f"ext4-{is_reserving}", scenario, home=place)
             yield from _steps(stage, is_reserving, _fill)
 
 

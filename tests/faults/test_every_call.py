@@ -3,14 +3,16 @@
 import errno
 
 import pytest
+from fault_edits import EDITS, staged
 from fault_machines import LOOKING, FaultyMachine, Killed, Machine, MortalMachine, in_place
 from fault_scenarios import SCENARIOS, Stage, digest
 
+import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import DiskError
 from ckpt_surgeon.publishing import publish_folder
 
 DONE, FAILED = 0, DiskError.exit_code
-ALL = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
+ALL = pytest.mark.parametrize("scenario", [*SCENARIOS, *EDITS], ids=lambda each: each.name)
 
 
 def ended(stage, machine):
@@ -51,14 +53,14 @@ def broken_promises(stage, make_machine, *, with_looks):
 @ALL
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
 def test_a_call_which_fails_once(tmp_path, scenario, code):
-    stage = Stage(tmp_path, scenario)
+    stage = staged(tmp_path, scenario)
     make = lambda number: FaultyMachine(number, code, lacks_exchange=scenario.lacks_exchange)  # noqa: E731
     assert broken_promises(stage, make, with_looks=code == errno.EIO) == []
 
 
 @ALL
 def test_a_disk_which_fails_from_some_call_on(tmp_path, scenario):
-    stage = Stage(tmp_path, scenario)
+    stage = staged(tmp_path, scenario)
     make = lambda number: FaultyMachine(number, errno.EIO, lasts=True, lacks_exchange=scenario.lacks_exchange)  # noqa: E731
     assert broken_promises(stage, make, with_looks=False) == []
 
@@ -66,7 +68,7 @@ def test_a_disk_which_fails_from_some_call_on(tmp_path, scenario):
 @ALL
 @pytest.mark.parametrize("is_after", [False, True], ids=["before the call", "after the call"])
 def test_a_kill(tmp_path, scenario, is_after):
-    stage = Stage(tmp_path, scenario)
+    stage = staged(tmp_path, scenario)
     make = lambda number: MortalMachine(number, is_after=is_after, lacks_exchange=scenario.lacks_exchange)  # noqa: E731
     assert broken_promises(stage, make, with_looks=False) == []
 
@@ -100,3 +102,25 @@ def test_a_folder_lost_between_the_two_steps_of_a_swap_survives_a_fault_of_the_n
             fail_in_the_middle(stage)
         fail_in_the_middle(stage)
         assert digest(stage.out) == stage.old, number
+
+
+@pytest.mark.parametrize("scenario", EDITS, ids=lambda each: each.name)
+@pytest.mark.parametrize(("name", "turn"), [("pwrite", -1), ("truncate", -1), ("fsync", -2)])  # the last fsync is that of the folder
+def test_whoever_recovers_may_be_killed_too_at_any_call(tmp_path, scenario, name, turn):
+    stage = staged(tmp_path, scenario)
+    last = [i for i, each in enumerate(calls_of(stage)) if each == name][turn]
+
+    def cut():
+        stage.lay()
+        assert ended(stage, MortalMachine(last, is_after=True)) is None
+        assert stage.journal.exists()
+
+    cut()
+    machine = Machine()
+    with in_place(machine):
+        surgeon.recover(stage.out)
+    for number in numbers(machine.calls, with_looks=False):
+        cut()
+        with pytest.raises(Killed), in_place(MortalMachine(number, is_after=number % 2 == 0)):
+            surgeon.recover(stage.out)
+        assert stage.violations(code=None, killed=True) == [], machine.calls[number]

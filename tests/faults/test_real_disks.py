@@ -4,12 +4,13 @@ import fault_power
 import fault_space
 import pytest
 from fault_disks import why_not
+from fault_edits import EDITS
 from fault_power import HABITS
 from fault_scenarios import SCENARIOS
 
 pytestmark = pytest.mark.root
 
-ALL = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.name)
+ALL = pytest.mark.parametrize("scenario", [*SCENARIOS, *EDITS], ids=lambda each: each.name)
 
 
 @pytest.fixture(autouse=True)

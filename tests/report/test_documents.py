@@ -10,27 +10,35 @@ from report_samples import HEADER, MIXED, PLAN, SAME, WRAPPED, named
 from test_explanation_report import BACK, FORTH
 from test_outcome_report import VERIFIED
 
+from ckpt_surgeon.errors import Problem
 from ckpt_surgeon.report.diff import DiffReport
 from ckpt_surgeon.report.explanation import ExplanationReport
 from ckpt_surgeon.report.header import HeaderReport
 from ckpt_surgeon.report.outcome import VerifiedReport, WrittenReport
 from ckpt_surgeon.report.plan import PlanReport
+from ckpt_surgeon.report.recovery import RecoveryReport
 from ckpt_surgeon.report.rendering import render
 from ckpt_surgeon.spec import Header
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
-NAMES = ("header", "diff", "plan", "outcome", "explanation")
+NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery")
 
 REPORTS = {
     "header": [HeaderReport(HEADER, "a.pth"), HeaderReport(HEADER, "a.pth", {"fc.bias"}), HeaderReport(Header({}), "empty")],
     "diff": [DiffReport(diff, "a", "b") for diff in (MIXED, SAME, WRAPPED, named(MIXED, nearest={"a": "b"}))],
-    "plan": [PlanReport(PLAN), PlanReport(replace(PLAN, target=None))],
+    "plan": [
+        PlanReport(PLAN),
+        PlanReport(replace(PLAN, target=None)),
+        PlanReport(PLAN, obstacles=()),
+        PlanReport(PLAN, obstacles=(Problem("no", "fc"),)),
+    ],
     "outcome": [
         WrittenReport(PLAN, PLAN.outcome, "a.pth"),
         WrittenReport(PLAN, PLAN.outcome, "a.pth", VERIFIED),
         VerifiedReport(VERIFIED, "a.pth", "net:flow"),
     ],
     "explanation": [ExplanationReport(BACK), ExplanationReport(FORTH), ExplanationReport(replace(BACK, entry=None, recipe=None))],
+    "recovery": [RecoveryReport("a.pth", done) for done in ("nothing", "finished", "undone")],
 }
 CASES = [pytest.param(name, report, id=f"{name}-{i}") for name, reports in REPORTS.items() for i, report in enumerate(reports)]
 
