@@ -17,7 +17,8 @@ __all__ = ["edit_safetensors"]
 def edit_safetensors(reader: Reader, header: Header, keep: Keep) -> Edit:
     """The edit which gives the open file `header`, whose tensors are those of the file, each once, by `keep.moved`.
 
-    Raises RulesError for shards, and when the new header needs more room than the old one has, SurgeryError for what safetensors cannot hold.
+    Raises RulesError for shards, and when the new header needs more room than the old one has; SurgeryError for what
+    safetensors cannot hold.
     """
     if not isinstance(reader, SafetensorsReader):
         raise RulesError("this is a checkpoint of several files, which is not edited in place", hint="write a new one: -o OUT")
