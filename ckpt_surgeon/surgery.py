@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckpt_surgeon.comparison import Diff, compare
-from ckpt_surgeon.planning import Plan, make_plan, rewrite
 from ckpt_surgeon.sources import Progress, allowing, header_of, rules_of
 from ckpt_surgeon.spec import Header
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.comparison import Diff
+    from ckpt_surgeon.planning import Plan
 
 __all__ = ["diff", "inspect", "plan"]
 
@@ -38,11 +40,15 @@ def diff(
 
     progress: as of `inspect`. Raises what `inspect` raises, and RulesError. Differences are the answer, not an error.
     """
+    from ckpt_surgeon.comparison import compare
+
     wanted = header_of(target, arguments=arguments, progress=progress)
     given = header_of(source, arguments=arguments, progress=progress)
     known = rules_of(rules).allowing(allowing(allow_missing, allow_unexpected))
     new: tuple[str, ...] = ()
     if known.rules:
+        from ckpt_surgeon.planning import rewrite
+
         draft = rewrite(known, given, wanted, variables=variables)
         given, new = draft.header, draft.new
     return compare(given, wanted, allow_missing=known.allow.missing, allow_unexpected=known.allow.unexpected, new=new)
@@ -65,6 +71,8 @@ def plan(
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
     pass through. Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
     """
+    from ckpt_surgeon.planning import make_plan
+
     made = make_plan(
         rules_of(rules),
         header_of(source, arguments=arguments, progress=progress),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.matching import matches_any
-from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.spec import Header, TensorSpec
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
 
 __all__ = ["Coverage", "coverage_of"]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
 from ckpt_surgeon.comparison.hints import Wrappers, find_wrappers, nearest_keys
 from ckpt_surgeon.keys.matching import matches_any
-from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
 
 __all__ = ["Diff", "compare", "fills_itself", "fits"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ckpt_surgeon.keys.pattern import Pattern
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
 
 __all__ = ["matches_any", "nearest"]
 
