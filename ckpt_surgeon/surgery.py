@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.sources import Progress, allowing, header_of, rules_of
 from ckpt_surgeon.spec import Header
 
@@ -73,13 +74,11 @@ def plan(
     """
     from ckpt_surgeon.planning import make_plan
 
-    made = make_plan(
-        rules_of(rules),
-        header_of(source, arguments=arguments, progress=progress),
-        None if target is None else header_of(target, arguments=arguments, progress=progress),
-        variables=variables,
-        allow=allowing(allow_missing, allow_unexpected),
-        require_coverage=require_coverage,
-    )
+    known = rules_of(rules)
+    given_header = header_of(source, arguments=arguments, progress=progress)
+    wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
+    allow = allowing(allow_missing, allow_unexpected)
+    with uncollected():
+        made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage)
     given = None if isinstance(source, Header) else source
     return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))

@@ -28,7 +28,7 @@ def escape(name: str, limit: int = _LIMIT) -> str:
     >>> escape("a\nb")
     'a\\nb'
     """
-    if len(name) <= limit and name.isprintable() and "\\" not in name and not _INVISIBLE.search(name):
+    if len(name) <= limit and name.isprintable() and "\\" not in name and (name.isascii() or not _INVISIBLE.search(name)):
         return name
     if len(name) <= limit:
         whole = "".join(map(_escaped, name))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from ckpt_surgeon.report.page import Block, Line, Page, Section, Table, Tone
+from ckpt_surgeon.report.page import Block, Column, Line, Page, Section, Table, Tone
 
 __all__ = ["render_text"]
 
@@ -42,24 +42,22 @@ def _painted(text: str, tone: Tone, color: bool, *, bold: bool = False) -> str:
 
 def _table(table: Table) -> str:
     """Titles over a rule over rows, in columns two blanks apart; numbers to the right."""
-    if not table.rows:
-        return ""
-    columns = list(zip(*table.rows, strict=True))
-    widths = [max(len(column.title) + _ROOM, *map(_cells, texts)) for column, texts in zip(table.columns, columns, strict=True)]
-    pads = [_PADDINGS[column.kind] for column in table.columns]
-    lines = [tuple(column.title for column in table.columns), tuple("-" * width for width in widths), *table.rows]
-    return "".join(f"  {'  '.join(map(_padded, line, widths, pads)).rstrip()}\n" for line in lines)
+    columns = [_drawn(column, texts) for column, texts in zip(table.columns, zip(*table.rows, strict=True), strict=bool(table.rows))]
+    return "".join([f"  {'  '.join(cells).rstrip()}\n" for cells in zip(*columns, strict=True)])
 
 
-def _padded(text: str, width: int, pad: Callable[[str, int], str]) -> str:
-    """`width` cells wide; the terminal counts wide characters as two, and those which stand on others as none."""
-    return pad(text, width if text.isascii() else width + len(text) - _cells(text))
+def _drawn(column: Column, texts: Sequence[str]) -> list[str]:
+    """The title, the rule and the cells of a column, all of one width: wide characters take two cells, marks on others none."""
+    pad = _PADDINGS[column.kind]
+    if all(map(str.isascii, texts)):
+        width = max(len(column.title) + _ROOM, *map(len, texts))
+        return [pad(column.title, width), "-" * width, *[pad(text, width) for text in texts]]
+    width = max(len(column.title) + _ROOM, *map(_cells, texts))
+    return [pad(column.title, width), "-" * width, *[pad(text, width + len(text) - _cells(text)) for text in texts]]
 
 
 def _cells(text: str) -> int:
     """How many cells of a terminal a text fills."""
-    if text.isascii():
-        return len(text)
     from unicodedata import category, east_asian_width
 
     return sum(0 if category(each) in _STANDING else 2 if east_asian_width(each) in "WF" else 1 for each in text)
