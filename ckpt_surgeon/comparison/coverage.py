@@ -37,13 +37,13 @@ class Coverage:
 
 def coverage_of(target: Header, loaded: Collection[str], allowed_missing: Sequence[Pattern] = ()) -> Coverage:
     """The coverage of `target` by the keys in `loaded`. A key which may be missing but is loaded counts like any other."""
-    found = {target.canonical(key) for key in loaded}
+    found = {target.aliases.get(key, key) for key in loaded}
     elements = elements_wanted = keys = keys_wanted = 0
     for key, entry in target.entries.items():
         if key in target.aliases:
             continue
         is_loaded = key in found
-        if not is_loaded and matches_any(allowed_missing, key):
+        if not is_loaded and allowed_missing and matches_any(allowed_missing, key):
             continue
         size = entry.numel if isinstance(entry, TensorSpec) else 0
         keys_wanted += 1
