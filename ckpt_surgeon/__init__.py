@@ -5,8 +5,9 @@ The public names are imported on use (PEP 562), so that `import ckpt_surgeon` co
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
     from ckpt_surgeon import finetune as finetune
@@ -35,40 +36,6 @@ if TYPE_CHECKING:
     from ckpt_surgeon.verification import verify
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "finetune": "",
-    "Diff": "comparison",
-    "Outcome": "comparison",
-    "CorruptError": "errors",
-    "CoverageError": "errors",
-    "DiskError": "errors",
-    "LimitError": "errors",
-    "LockedError": "errors",
-    "ModelError": "errors",
-    "NothingLoadedError": "errors",
-    "RulesError": "errors",
-    "SurgeryError": "errors",
-    "UnsafeError": "errors",
-    "edit": "editing",
-    "write": "execution",
-    "load": "loading",
-    "pre_hook": "loading",
-    "remap": "loading",
-    "Plan": "planning",
-    "explain": "planning",
-    "recover": "publishing",
-    "rules_from_key_mapping": "rules.importing",
-    "rules_from_revise_keys": "rules.importing",
-    "Rules": "rules.rule",
-    "DType": "spec",
-    "Header": "spec",
-    "TensorSpec": "spec",
-    "diff": "surgery",
-    "inspect": "surgery",
-    "plan": "surgery",
-    "verify": "verification",
-}
 
 __all__ = [
     "CorruptError",
@@ -104,16 +71,42 @@ __all__ = [
     "write",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    if not home:
-        return importlib.import_module(f"{__name__}.{name}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = deferred(
+    __name__,
+    {
+        "finetune": "",
+        "Diff": "comparison",
+        "Outcome": "comparison",
+        "CorruptError": "errors",
+        "CoverageError": "errors",
+        "DiskError": "errors",
+        "LimitError": "errors",
+        "LockedError": "errors",
+        "ModelError": "errors",
+        "NothingLoadedError": "errors",
+        "RulesError": "errors",
+        "SurgeryError": "errors",
+        "UnsafeError": "errors",
+        "edit": "editing",
+        "write": "execution",
+        "load": "loading",
+        "pre_hook": "loading",
+        "remap": "loading",
+        "Plan": "planning",
+        "explain": "planning",
+        "recover": "publishing",
+        "rules_from_key_mapping": "rules.importing",
+        "rules_from_revise_keys": "rules.importing",
+        "Rules": "rules.rule",
+        "DType": "spec",
+        "Header": "spec",
+        "TensorSpec": "spec",
+        "diff": "surgery",
+        "inspect": "surgery",
+        "plan": "surgery",
+        "verify": "verification",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from ckpt_surgeon.errors import CorruptError, DiskError, ModelError
-from ckpt_surgeon.formats.protocol import Reader
-from ckpt_surgeon.planning import Plan, sources_of
-from ckpt_surgeon.planning.engine import NO_RULES
-from ckpt_surgeon.rules.rule import Allow, Rules
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
     import torch
 
     from ckpt_surgeon.disk import FileRange
+    from ckpt_surgeon.formats.protocol import Reader
+    from ckpt_surgeon.keys.pattern import Pattern
+    from ckpt_surgeon.planning import Plan
+    from ckpt_surgeon.rules.rule import Allow, Rules
 
 __all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "open_source", "rules_of", "split_table"]
 
 Progress = Callable[[int, int | None], None]
 
 _NO_WEIGHTS = "give a checkpoint; are source and target the wrong way round?"
-_URL = re.compile(r"https?://", re.IGNORECASE)
+_SCHEMES = ("http://", "https://")
 
 
 class HeaderReader:
@@ -105,7 +104,7 @@ def _open_name(name: str, arguments: Mapping[str, Any], progress: Progress | Non
 
         return HeaderReader(header_of_module(build(name, arguments)))
     path, table = split_table(name)
-    if _URL.match(path):
+    if path.lower().startswith(_SCHEMES):
         from ckpt_surgeon.fetch import fetch
 
         return _open_fetched(fetch(path, progress=progress), table)
@@ -148,6 +147,8 @@ def _planned_from(header: Header) -> tuple[object, ...]:
 
 
 def _initialized(plan: Plan) -> dict[str, list[str]]:
+    from ckpt_surgeon.planning import sources_of
+
     found: dict[str, list[str]] = {}
     for recipe in plan.recipes.values():
         for source in sources_of(recipe):
@@ -170,8 +171,10 @@ def _initial(plan: Plan, file: str, keys: list[str]) -> Reader:
 
 def rules_of(given: Any) -> Rules:
     """Rules from a path, a document, a list of rules, Rules, or None. yaml and pydantic are imported only to read them."""
+    from ckpt_surgeon.rules.rule import Rules
+
     if given is None:
-        return NO_RULES
+        return Rules()
     if isinstance(given, Rules):
         return given
     if isinstance(given, str) and not os.path.lexists(given):
@@ -184,6 +187,15 @@ def rules_of(given: Any) -> Rules:
 
 def allowing(missing: Iterable[str] = (), unexpected: Iterable[str] = ()) -> Allow:
     """What a call allows beside its rules. Raises RulesError for a bad pattern."""
+    from ckpt_surgeon.rules.rule import Allow
+
+    return Allow(missing=_patterns(missing), unexpected=_patterns(unexpected))
+
+
+def _patterns(texts: Iterable[str]) -> tuple[Pattern, ...]:
+    words = tuple(texts)
+    if not words:
+        return ()
     from ckpt_surgeon.keys.pattern import Pattern
 
-    return Allow(missing=tuple(map(Pattern.parse, missing)), unexpected=tuple(map(Pattern.parse, unexpected)))
+    return tuple(map(Pattern.parse, words))

@@ -41,6 +41,9 @@ class DType:
         """Whether an element is a bit field without arithmetic of its own (`uint4`, `bits8`, `float4_e2m1fn_x2`)."""
         return self.precision == 0
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def holds(self, other: DType) -> bool:
         """Whether every finite value of `other` survives the conversion to this type."""
         if self is other or self == other:

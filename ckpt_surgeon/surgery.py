@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckpt_surgeon.comparison import Diff, compare
-from ckpt_surgeon.planning import Plan, make_plan, rewrite
+from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.sources import Progress, allowing, header_of, rules_of
 from ckpt_surgeon.spec import Header
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.comparison import Diff
+    from ckpt_surgeon.planning import Plan
 
 __all__ = ["diff", "inspect", "plan"]
 
@@ -38,11 +41,15 @@ def diff(
 
     progress: as of `inspect`. Raises what `inspect` raises, and RulesError. Differences are the answer, not an error.
     """
+    from ckpt_surgeon.comparison import compare
+
     wanted = header_of(target, arguments=arguments, progress=progress)
     given = header_of(source, arguments=arguments, progress=progress)
     known = rules_of(rules).allowing(allowing(allow_missing, allow_unexpected))
     new: tuple[str, ...] = ()
     if known.rules:
+        from ckpt_surgeon.planning import rewrite
+
         draft = rewrite(known, given, wanted, variables=variables)
         given, new = draft.header, draft.new
     return compare(given, wanted, allow_missing=known.allow.missing, allow_unexpected=known.allow.unexpected, new=new)
@@ -65,13 +72,13 @@ def plan(
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
     pass through. Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
     """
-    made = make_plan(
-        rules_of(rules),
-        header_of(source, arguments=arguments, progress=progress),
-        None if target is None else header_of(target, arguments=arguments, progress=progress),
-        variables=variables,
-        allow=allowing(allow_missing, allow_unexpected),
-        require_coverage=require_coverage,
-    )
+    from ckpt_surgeon.planning import make_plan
+
+    known = rules_of(rules)
+    given_header = header_of(source, arguments=arguments, progress=progress)
+    wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
+    allow = allowing(allow_missing, allow_unexpected)
+    with uncollected():
+        made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage)
     given = None if isinstance(source, Header) else source
     return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))

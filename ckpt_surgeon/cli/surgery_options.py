@@ -79,9 +79,11 @@ def model_options(function: _Function) -> _Function:
 
     @wraps(function)
     def command(*words: Any, arguments: Sequence[str], **rest: Any) -> Any:
+        if not arguments:
+            return function(*words, arguments={}, **rest)
         from ckpt_surgeon.model.arguments import parse_arguments
 
-        return function(*words, arguments=parse_arguments(arguments) if arguments else {}, **rest)
+        return function(*words, arguments=parse_arguments(arguments), **rest)
 
     return click.option("--model-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="An argument of the factory.")(command)
 
@@ -91,6 +93,8 @@ def parse_variables(pairs: Sequence[str]) -> dict[str, Any]:
 
     Raises click.BadParameter for a pair without `=` or a name, a name which is given twice, a number beyond all bounds.
     """
+    if not pairs:
+        return {}
     from ckpt_surgeon.rules.scalars import resolve
 
     variables: dict[str, Any] = {}

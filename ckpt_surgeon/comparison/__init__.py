@@ -1,8 +1,38 @@
 """Header x Header -> Diff(missing, unexpected, mismatched, matched, casts), coverage; Outcome, what a load came to. Pure."""
 
-from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
-from ckpt_surgeon.comparison.diff import Diff, compare, fills_itself, fits
-from ckpt_surgeon.comparison.hints import Wrappers
-from ckpt_surgeon.comparison.outcome import Outcome
+from __future__ import annotations
 
-__all__ = ["Coverage", "Diff", "Outcome", "Wrappers", "compare", "coverage_of", "fills_itself", "fits"]
+from typing import TYPE_CHECKING
+
+from ckpt_surgeon.deferred import deferred
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
+    from ckpt_surgeon.comparison.diff import Diff, compare, fills_itself, fits
+    from ckpt_surgeon.comparison.hints import Wrappers
+    from ckpt_surgeon.comparison.outcome import Outcome
+
+__all__ = [
+    "Coverage",
+    "Diff",
+    "Outcome",
+    "Wrappers",
+    "compare",
+    "coverage_of",
+    "fills_itself",
+    "fits",
+]
+
+__getattr__ = deferred(
+    __name__,
+    {
+        "Coverage": "coverage",
+        "Diff": "diff",
+        "Outcome": "outcome",
+        "Wrappers": "hints",
+        "compare": "diff",
+        "coverage_of": "coverage",
+        "fills_itself": "diff",
+        "fits": "diff",
+    },
+)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.matching import matches_any
-from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.spec import Header, TensorSpec
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
 
 __all__ = ["Coverage", "coverage_of"]
 
@@ -34,13 +37,13 @@ class Coverage:
 
 def coverage_of(target: Header, loaded: Collection[str], allowed_missing: Sequence[Pattern] = ()) -> Coverage:
     """The coverage of `target` by the keys in `loaded`. A key which may be missing but is loaded counts like any other."""
-    found = {target.canonical(key) for key in loaded}
+    found = {target.aliases.get(key, key) for key in loaded}
     elements = elements_wanted = keys = keys_wanted = 0
     for key, entry in target.entries.items():
         if key in target.aliases:
             continue
         is_loaded = key in found
-        if not is_loaded and matches_any(allowed_missing, key):
+        if not is_loaded and allowed_missing and matches_any(allowed_missing, key):
             continue
         size = entry.numel if isinstance(entry, TensorSpec) else 0
         keys_wanted += 1

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
 from ckpt_surgeon.comparison.hints import Wrappers, find_wrappers, nearest_keys
-from ckpt_surgeon.keys.matching import matches_any
-from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
 
 __all__ = ["Diff", "compare", "fills_itself", "fits"]
 
@@ -83,14 +86,13 @@ def compare(
     present = source.entries
     tied = _tied(present, target)
     absent = [key for key in target.entries if key not in present and key not in tied]
-    filled = tuple(key for key in absent if fills_itself(key, target, present))
-    missing = {key: target.entries[key] for key in absent if key not in set(filled)}
+    filled = dict.fromkeys(key for key in absent if fills_itself(key, target, present))
+    missing = {key: target.entries[key] for key in absent if key not in filled}
     unexpected = {key: entry for key, entry in present.items() if key not in target.entries}
     pairs = {key: (present[tied.get(key, key)], entry) for key, entry in target.entries.items() if key in present or key in tied}
     mismatched = {key: pair for key, pair in pairs.items() if not fits(*pair)}
     matched = tuple(key for key in pairs if key not in mismatched)
-    allowed = [key for key in missing if matches_any(allow_missing, key)]
-    allowed += [key for key in unexpected if matches_any(allow_unexpected, key)]
+    allowed = matching(allow_missing, missing) + matching(allow_unexpected, unexpected)
     hidden = set(allowed)
     missing = {key: entry for key, entry in missing.items() if key not in hidden}
     unexpected = {key: entry for key, entry in unexpected.items() if key not in hidden}
@@ -102,7 +104,7 @@ def compare(
         matched=matched,
         casts=_casts(pairs, matched),
         coverage_counts=coverage_of(target, loaded, allow_missing),
-        filled=filled,
+        filled=tuple(filled),
         allowed=tuple(allowed),
         wrappers=find_wrappers(unexpected, missing),
         nearest=nearest_keys(missing, unexpected),
@@ -112,6 +114,8 @@ def compare(
 
 def _tied(present: Mapping[str, Entry], target: Header) -> dict[str, str]:
     """Target keys which are absent, but tied in the target to one which is there, to that one: to one which fits, if any does."""
+    if not target.aliases:
+        return {}
     found: dict[str, str] = {}
     for key, entry in target.entries.items():
         first = found.get(target.canonical(key))
@@ -131,6 +135,6 @@ def _casts(pairs: Mapping[str, tuple[Entry, Entry]], matched: Sequence[str]) -> 
     found = {}
     for key in matched:
         source, target = pairs.get(key, (None, None))
-        if isinstance(source, TensorSpec) and isinstance(target, TensorSpec) and source.dtype != target.dtype:
+        if isinstance(source, TensorSpec) and isinstance(target, TensorSpec) and source.dtype.name != target.dtype.name:
             found[key] = (source.dtype, target.dtype)
     return found

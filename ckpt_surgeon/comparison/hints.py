@@ -36,10 +36,9 @@ def find_wrappers(unexpected: Collection[str], missing: Collection[str]) -> Wrap
     """The segments which only one side has and without which the other side's names appear; None where there are none."""
     if not unexpected or not missing:
         return None
-    source_words, target_words = _words(unexpected), _words(missing)
-    one_sided = source_words.keys() ^ target_words.keys()
-    lone = [(word, source_words[word] + target_words[word]) for word in one_sided if not word.isdigit()]
-    words = [word for word, _ in sorted(lone, key=lambda pair: (-pair[1], pair[0]))[:_MOST_WRAPPERS]]
+    lone = {word for word in _words(unexpected) ^ _words(missing) if not word.isdigit()}
+    counts = Counter(word for key in (*unexpected, *missing) for word in lone.intersection(key.split(".")[:-1]))
+    words = [word for word, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_WRAPPERS]]
     matches = _agreement(unexpected, missing, words)
     if not words or not matches:
         return None
@@ -47,24 +46,30 @@ def find_wrappers(unexpected: Collection[str], missing: Collection[str]) -> Wrap
         rest = [other for other in words if other != word]
         if _agreement(unexpected, missing, rest) == matches:
             words = rest
-    starts = {key.split(".", 1)[0] for key in (*unexpected, *missing)}
-    inner = {word for key in (*unexpected, *missing) for word in key.split(".")[1:]}
-    prefixes = tuple(word for word in words if word in starts and word not in inner)
+    prefixes = tuple(word for word in words if not any(f".{word}." in f"{key}." for key in (*unexpected, *missing)))
     return Wrappers(prefixes, tuple(word for word in words if word not in prefixes), matches)
 
 
-def _words(keys: Iterable[str]) -> Counter[str]:
-    return Counter(word for key in keys for word in set(key.split(".")[:-1]))
+def _words(keys: Iterable[str]) -> set[str]:
+    """The segments of keys, the last of each left out."""
+    found: set[str] = set()
+    for key in keys:
+        found.update(key.split(".")[:-1])
+    return found
 
 
 def _agreement(unexpected: Iterable[str], missing: Iterable[str], words: Iterable[str]) -> int:
-    lone = set(words)
+    """How many names agree without the words."""
+    lone = frozenset(words)
+    if not lone:
+        return len(set(missing).intersection(unexpected))
     names = {_without(key, lone) for key in unexpected}
-    return sum(_without(key, lone) in names for key in missing)
+    return sum([_without(key, lone) in names for key in missing])
 
 
-def _without(key: str, words: set[str]) -> str:
-    return ".".join(word for word in key.split(".") if word not in words)
+def _without(key: str, words: frozenset[str]) -> str:
+    segments = key.split(".")
+    return key if words.isdisjoint(segments) else ".".join([word for word in segments if word not in words])
 
 
 def nearest_keys(missing: Mapping[str, Entry], unexpected: Mapping[str, Entry]) -> dict[str, str]:

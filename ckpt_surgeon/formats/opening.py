@@ -11,6 +11,7 @@ from ckpt_surgeon.errors import CorruptError, DiskError
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.formats.registry import open_file, sniff
 from ckpt_surgeon.formats.sniffing import require_file
+from ckpt_surgeon.garbage import uncollected
 
 __all__ = ["open_checkpoint"]
 
@@ -38,7 +39,8 @@ def open_checkpoint(path: str, table: str | None = None, *, unfinished: bool = F
     for _ in range(_ATTEMPTS):
         found = _status(path)
         try:
-            return _open(path, found.st_mode, table, unfinished)
+            with uncollected():
+                return _open(path, found.st_mode, table, unfinished)
         except (CorruptError, DiskError):
             if _is_same(found, _status(path)):
                 raise

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_machine import CutError, Machine
 from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
 from ckpt_surgeon.formats.pickle_opcodes import ACTIONS
+from ckpt_surgeon.garbage import uncollected
 
 __all__ = ["MAX_PICKLE_BYTES", "read_pickle"]
 
@@ -30,7 +28,7 @@ def read_pickle(data: bytes, offset: int = 0, persistents: list[Persistent] | No
     """
     machine = Machine(data, offset)
     try:
-        with _uncollected():
+        with uncollected():
             value = _run(machine)
     except CutError as error:
         if is_window:
@@ -43,18 +41,6 @@ def read_pickle(data: bytes, offset: int = 0, persistents: list[Persistent] | No
     if persistents is not None:
         persistents += machine.persistents
     return value, machine.position
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector: nothing of a graph in the making is garbage, and looking for it takes most of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _run(machine: Machine) -> Node:

@@ -28,7 +28,7 @@ class SafetensorsReader:
         try:
             header_end, table = _read_table(file)
             carried = split_metadata(table.metadata)
-            entries = carried.with_ties({key: place.entry for key, place in table.places.items()})
+            entries = carried.with_ties(table.entries)
         except (CorruptError, LimitError) as error:
             raise _of_file(error, file.path) from error
         self.paths = (file.path,)
@@ -37,11 +37,11 @@ class SafetensorsReader:
         )
         self.room = FileRange(file, LENGTH_BYTES, header_end - LENGTH_BYTES)  # of the header's JSON text
         self._file = file
-        self._offsets = {key: header_end + place.offset for key, place in table.places.items()}
+        self._header_end, self._offsets = header_end, table.offsets
 
     def span(self, key: str) -> FileRange:
         """Where the bytes of a tensor lie; KeyError for an unknown key, and for an opaque entry."""
-        return FileRange(self._file, self._offsets[self.header.canonical(key)], self.header.tensors[key].nbytes)
+        return FileRange(self._file, self._header_end + self._offsets[self.header.canonical(key)], self.header.tensors[key].nbytes)
 
     def read(self, key: str) -> torch.Tensor:
         """The tensor on the CPU, with its own memory."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.strict_json import parse_json
 from ckpt_surgeon.spec import DTYPES, DType, Entry, Opaque, TensorSpec
 
-__all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "PAGE_BYTES", "TAGS", "Place", "Table", "header_bytes", "parse_table"]
+__all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "PAGE_BYTES", "TAGS", "Table", "header_bytes", "parse_table"]
 
 LENGTH_BYTES = 8
 # The reference reader's limit: no honest header comes near it.
@@ -34,6 +35,8 @@ ALIGNMENT = 8
 PAGE_BYTES = 4096
 # Of a header, left empty after it, for keys which get longer in place.
 _ROOM_SHARE = 8
+_Kind = tuple[Entry, int]
+_first_two = itemgetter(0, 1)
 # Two four-bit values to a byte: torch counts bytes, safetensors values.
 _PACKED_TAG, _PACKED = "F4", DTYPES["float4_e2m1fn_x2"]
 # Bits of a value which torch has no dtype for, or not in every shape; the bytes are whole all the same.
@@ -63,22 +66,20 @@ TAGS: Mapping[str, DType] = MappingProxyType(
         "BOOL": DTYPES["bool"],
     }
 )
+# Every tag which may stand in a file, each once.
+_KNOWN_TAGS = dict.fromkeys((*TAGS, *_NARROW_BITS))
 _TAG_OF = {dtype: tag for tag, dtype in TAGS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A tensor, or one of which torch has no like, and where its bytes start, counted from the end of the header."""
-
-    entry: Entry
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
-    """The tensors in the order of their bytes, and the text metadata."""
+    """The tensors (or those of which torch has no like) in the order of their bytes, and the text metadata.
 
-    places: Mapping[str, Place]
+    offsets: where the bytes of each start, counted from the end of the header.
+    """
+
+    entries: dict[str, Entry]
+    offsets: dict[str, int]
     metadata: Mapping[str, str]
 
 
@@ -91,17 +92,18 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
         raise CorruptError("the safetensors header does not start with '{'")
     items = parse_json(data, "the safetensors header")
     metadata = _metadata(items.pop(_METADATA, {}))
-    found = [(_begin_end(key, item), key, *_entry(key, item)) for key, item in items.items()]
-    found.sort(key=lambda each: each[0])
+    kinds: dict[tuple[object, ...], _Kind] = {}
+    found = [(*_begin_end(key, item), key, _kind(key, item, kinds)) for key, item in items.items()]
+    found.sort(key=_first_two)
     position = 0
-    for (begin, end), key, entry, nbytes in found:
+    for begin, end, key, (entry, nbytes) in found:
         if begin != position:
             raise CorruptError(f"its bytes start at {begin}, those before it end at {position}: a hole or an overlap", where=key)
         if end - begin != nbytes:
             raise CorruptError(f"{entry} takes {nbytes} bytes, its offsets hold {end - begin}", where=key)
         position = end
     _check_end(position, data_bytes)
-    return Table({key: Place(entry, begin) for (begin, _), key, entry, _ in found}, metadata)
+    return Table({key: kind[0] for _, _, key, kind in found}, {key: begin for begin, _, key, _ in found}, metadata)
 
 
 def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str], phase: int | None = None) -> bytes:
@@ -130,7 +132,7 @@ def _metadata(value: Any) -> dict[str, str]:
 
 def _begin_end(key: str, item: Any) -> tuple[int, int]:
     """The offsets of one tensor, begin <= end, after the item's fields are found to be the right ones."""
-    if not isinstance(item, dict) or set(item) != _FIELDS:
+    if not isinstance(item, dict) or item.keys() != _FIELDS:
         raise CorruptError("the entry needs dtype, shape and data_offsets, and nothing else", where=key)
     offsets = item["data_offsets"]
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
@@ -138,13 +140,21 @@ def _begin_end(key: str, item: Any) -> tuple[int, int]:
     return offsets[0], offsets[1]
 
 
-def _entry(key: str, item: dict[str, Any]) -> tuple[Entry, int]:
-    """The tensor, and its bytes."""
+def _kind(key: str, item: dict[str, Any], kinds: dict[tuple[object, ...], _Kind]) -> _Kind:
+    """What the item is, from `kinds` where one of its dtype and shape was there before: models repeat themselves."""
     shape, tag = item["shape"], item["dtype"]
     if not _are_sizes(shape) or len(shape) > _MAX_DIMS:
         raise CorruptError("the shape is no list of sizes >= 0", where=key)
-    if not isinstance(tag, str) or tag not in (*TAGS, *_NARROW_BITS):
-        raise CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(dict.fromkeys((*TAGS, *_NARROW_BITS)))}", where=key)
+    if not isinstance(tag, str) or tag not in _KNOWN_TAGS:
+        raise CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(_KNOWN_TAGS)}", where=key)
+    name = (tag, *shape)
+    if name not in kinds:
+        kinds[name] = _entry(key, tag, shape)
+    return kinds[name]
+
+
+def _entry(key: str, tag: str, shape: list[int]) -> _Kind:
+    """The tensor, and its bytes."""
     # An empty tensor is held to this too: torch counts its strides, and the reference the sizes before the 0.
     if prod(max(size, 1) for size in shape) * _MAX_ITEM_BYTES > _MAX_SIZE:
         raise CorruptError(f"{tag}{shape} takes more bytes than a file can hold", where=key)
@@ -165,7 +175,13 @@ def _narrow_entry(key: str, tag: str, shape: list[int]) -> tuple[Entry, int]:
 
 
 def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(size) is int and 0 <= size <= _MAX_SIZE for size in value)
+    """Whether it is a list of numbers which can be sizes; a loop, since this is asked twice of each of 100,000s."""
+    if not isinstance(value, list):
+        return False
+    for size in value:  # noqa: SIM110
+        if type(size) is not int or not 0 <= size <= _MAX_SIZE:
+            return False
+    return True
 
 
 def _stored_shape(spec: TensorSpec) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ __all__ = ["parse_json"]
 _MAX_DEPTH = 32
 # A header says some 8 things of a tensor: this is enough for 200,000. Each takes up to 64 bytes, whatever it takes in the file.
 _MAX_VALUES = 2_000_000
+_CONTAINERS = frozenset({dict, list})
 
 
 def parse_json(data: bytes | str, what: str) -> Any:
@@ -26,14 +28,17 @@ def parse_json(data: bytes | str, what: str) -> Any:
         values = sum(map(text.count, ",[{"))
         if values > _MAX_VALUES:
             raise LimitError(f"{what} holds some {values:,} values: {_MAX_VALUES:,} are allowed")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_int=_whole, parse_float=_finite)
+        whole = _whole if "-0" in text else int
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_int=whole, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise CorruptError(f"{what} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except RecursionError as error:
         raise CorruptError(f"{what} is nested too deeply") from error
     except ValueError as error:
         raise CorruptError(f"{what} is no valid JSON: {error}") from error
-    _check(value, what, _MAX_DEPTH)
+    _check_depth(value, what)
+    if isinstance(data, str) or "\\u" in text:  # else all of it was UTF-8, and still is
+        _check_texts(value, what)
     return value
 
 
@@ -63,19 +68,30 @@ def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _check(value: Any, what: str, depth: int) -> None:
-    """CorruptError for too deep a nesting and for strings which UTF-8 cannot hold (lone surrogates)."""
-    if depth == 0:
+def _check_depth(value: Any, what: str) -> None:
+    """CorruptError for too deep a nesting; level by level, which is quicker than value by value."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(_MAX_DEPTH - 1):
+        level = [item for each in level for item in _items(each) if type(item) in _CONTAINERS]
+    if any(level):
         raise CorruptError(f"{what} is nested more than {_MAX_DEPTH} levels deep")
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _check_texts(value: Any, what: str) -> None:
+    """CorruptError for strings which UTF-8 cannot hold (lone surrogates)."""
     if isinstance(value, str):
         _check_text(value, what)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_text(key, what)
-            _check(item, what, depth - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, what, depth - 1)
+        return
+    if type(value) not in _CONTAINERS:
+        return
+    for key in value if isinstance(value, dict) else ():
+        _check_text(key, what)
+    for item in _items(value):
+        _check_texts(item, what)
 
 
 def _check_text(text: str, what: str) -> None:

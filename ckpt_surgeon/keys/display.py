@@ -13,7 +13,11 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 # Printable by Unicode's categories, yet drawn as nothing: fillers, joiners, variation selectors.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
-_NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")  # without leading zeros, so that a range gives it back as written
+_DIGITS = re.compile("([0-9]+)")
+_MAX_DIGITS = 9
+_NUMBER = re.compile(
+    rf"(?<![0-9])(0|[1-9][0-9]{{0,{_MAX_DIGITS - 1}}})(?![0-9])"
+)  # without leading zeros, so that a range gives it back as written
 _MAX_NUMBERS = 8  # in one name; a name with more is not folded
 _MIN_RANGE = 2  # numbers; `{0..1}`
 
@@ -28,7 +32,7 @@ def escape(name: str, limit: int = _LIMIT) -> str:
     >>> escape("a\nb")
     'a\\nb'
     """
-    if len(name) <= limit and name.isprintable() and "\\" not in name and not _INVISIBLE.search(name):
+    if len(name) <= limit and name.isprintable() and "\\" not in name and (name.isascii() or not _INVISIBLE.search(name)):
         return name
     if len(name) <= limit:
         whole = "".join(map(_escaped, name))
@@ -82,7 +86,9 @@ def _split(key: str) -> tuple[tuple[str, ...], _Values]:
     """The texts between the numbers of a key, and the numbers: always one text more than numbers."""
     if "{" in key or "}" in key:
         return (key,), ()
-    parts = _NUMBER.split(key)
+    parts = _DIGITS.split(key)
+    if any(len(part) > 1 and (part[0] == "0" or len(part) > _MAX_DIGITS) for part in parts[1::2]):
+        parts = _NUMBER.split(key)
     if len(parts) > 2 * _MAX_NUMBERS + 1:
         return (key,), ()
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))

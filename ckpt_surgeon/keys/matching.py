@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from ckpt_surgeon.keys.pattern import Pattern
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
 
-__all__ = ["matches_any", "nearest"]
+__all__ = ["matches_any", "matching", "nearest"]
 
 _LIKENESS = 70.0  # percent; `strip_prefx` is 96 % of strip_prefix, `drop` 0 % of fit
 _MAX_WORD = 512  # characters; likeness takes time in the product of both lengths
@@ -15,6 +17,11 @@ _MAX_WORD = 512  # characters; likeness takes time in the product of both length
 def matches_any(patterns: Iterable[Pattern], key: str) -> bool:
     """Whether one of the patterns matches the key."""
     return any(pattern.match(key) is not None for pattern in patterns)
+
+
+def matching(patterns: Sequence[Pattern], keys: Iterable[str]) -> list[str]:
+    """The keys which one of the patterns matches, in order."""
+    return [key for key in keys if matches_any(patterns, key)] if patterns else []
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

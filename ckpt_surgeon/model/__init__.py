@@ -1,11 +1,19 @@
 """Live models and state_dicts: an nn.Module or `pkg.module:factory` -> Header and Reader. Runs the user's code: an edge."""
 
-from ckpt_surgeon.model.arguments import parse_arguments
-from ckpt_surgeon.model.building import build, is_spec
-from ckpt_surgeon.model.initialization import initial_tensors
-from ckpt_surgeon.model.seeding import seeded
-from ckpt_surgeon.model.skeleton import skeleton
-from ckpt_surgeon.model.state import StateDictReader, header_of_module, header_of_state_dict
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckpt_surgeon.deferred import deferred
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.model.arguments import parse_arguments
+    from ckpt_surgeon.model.building import build
+    from ckpt_surgeon.model.factories import is_spec
+    from ckpt_surgeon.model.initialization import initial_tensors
+    from ckpt_surgeon.model.seeding import seeded
+    from ckpt_surgeon.model.skeleton import skeleton
+    from ckpt_surgeon.model.state import StateDictReader, header_of_module, header_of_state_dict
 
 __all__ = [
     "StateDictReader",
@@ -18,3 +26,18 @@ __all__ = [
     "seeded",
     "skeleton",
 ]
+
+__getattr__ = deferred(
+    __name__,
+    {
+        "StateDictReader": "state",
+        "build": "building",
+        "header_of_module": "state",
+        "header_of_state_dict": "state",
+        "initial_tensors": "initialization",
+        "is_spec": "factories",
+        "parse_arguments": "arguments",
+        "seeded": "seeding",
+        "skeleton": "skeleton",
+    },
+)

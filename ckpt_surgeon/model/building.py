@@ -7,7 +7,6 @@ import difflib
 import importlib
 import inspect
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -16,20 +15,15 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.model.factories import spec_parts
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build", "is_spec"]
+__all__ = ["build"]
 
-_SPEC = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 # An exception's text may hold a whole tensor; one line of a terminal or two say what is wrong.
 _MESSAGE_CHARACTERS = 300
-
-
-def is_spec(text: str) -> bool:
-    """Whether `text` has the form `pkg.module:factory`; whether there is such a module shows when it is built."""
-    return _SPEC.fullmatch(text) is not None
 
 
 def build(spec: str, arguments: Mapping[str, Any] | None = None, device: str = "meta") -> nn.Module:
@@ -41,12 +35,12 @@ def build(spec: str, arguments: Mapping[str, Any] | None = None, device: str = "
 
     Raises ModelError when the module cannot be imported, the factory fails, or its result is no nn.Module.
     """
-    match = _SPEC.fullmatch(spec)
-    if match is None:
+    parts = spec_parts(spec)
+    if parts is None:
         raise ModelError(f"{spec!r} is no model", hint="write pkg.module:factory, for example net:build_model")
     given = dict(arguments or {})
     with _current_folder_importable(), contextlib.redirect_stdout(sys.stderr):
-        found = _attribute(_import(match[1], spec), match[2], spec)
+        found = _attribute(_import(parts[0], spec), parts[1], spec)
         return _as_module(found, given, device, spec)
 
 

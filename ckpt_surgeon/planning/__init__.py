@@ -1,8 +1,15 @@
-"""Source | Derived = Recipe, Plan; make_plan(rules, source, target) -> Plan. Pure."""
+"""Source | Derived = Recipe, Plan; make_plan(rules, source, target) -> Plan. Pure. Loaded on use."""
 
-from ckpt_surgeon.planning.engine import Draft, make_plan, rewrite
-from ckpt_surgeon.planning.explaining import Explanation, Passage, explain
-from ckpt_surgeon.planning.recipe import Derived, Plan, Recipe, Source, Step, sources_of
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckpt_surgeon.deferred import deferred
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.planning.engine import Draft, make_plan, rewrite
+    from ckpt_surgeon.planning.explaining import Explanation, Passage, explain
+    from ckpt_surgeon.planning.recipe import Derived, Plan, Recipe, Source, Step, sources_of
 
 __all__ = [
     "Derived",
@@ -18,3 +25,21 @@ __all__ = [
     "rewrite",
     "sources_of",
 ]
+
+__getattr__ = deferred(
+    __name__,
+    {
+        "Derived": "recipe",
+        "Draft": "engine",
+        "Explanation": "explaining",
+        "Passage": "explaining",
+        "Plan": "recipe",
+        "Recipe": "recipe",
+        "Source": "recipe",
+        "Step": "recipe",
+        "explain": "explaining",
+        "make_plan": "engine",
+        "rewrite": "engine",
+        "sources_of": "recipe",
+    },
+)

@@ -22,7 +22,6 @@ from ckpt_surgeon.spec import Header, Kind
 
 __all__ = ["Draft", "class_of", "make_plan", "rewrite"]
 
-NO_RULES = Rules()
 _STAMP = "ckpt_surgeon.rules"
 
 
@@ -108,7 +107,7 @@ def make_plan(
     Raises RulesError (a rule is wrong for these keys), NothingLoadedError, or CoverageError (see `settle`); each carries
     every problem of its phase.
     """
-    rules = (rules or NO_RULES).allowing(allow or Allow())
+    rules = (rules or Rules()).allowing(allow or Allow())
     draft = rewrite(rules, source, target, variables=variables)
     settled = Settled(draft.table)
     if target is not None:

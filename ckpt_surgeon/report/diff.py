@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ckpt_surgeon.comparison import Diff
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text, share_text
 from ckpt_surgeon.report.entries import block_text, entry_document, folded, key_section, keys_in_short, notes_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table, Tone
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.comparison import Diff
 
 __all__ = ["DiffReport"]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import byte_text, count_text
 from ckpt_surgeon.report.entries import entry_document
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
-from ckpt_surgeon.spec import Header, TensorSpec
+from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
 __all__ = ["HeaderReport", "parameter_positions"]
 
@@ -95,18 +96,14 @@ class HeaderReport:
     def _entries(self) -> list[Block]:
         header = self.header
         positions = parameter_positions(header)
+        other = "-" if header.kinds else ""
+        cells = cache(_cells)
         rows = []
         for i, key in self._keys():
             tied = escape(header.aliases[key]) if key in header.aliases else ""
-            place = str(positions[key]) if key in positions else "-" if header.kinds else ""
-            rows.append((str(i), place, escape(key), *self._cells(key), tied))
+            place = str(positions[key]) if key in positions else other
+            rows.append((str(i), place, escape(key), *cells(header.entries[key]), tied))
         return [Section("state_dict"), Table(_COLUMNS, tuple(rows)).trimmed()] if rows else [Line("no such key", "bad")]
-
-    def _cells(self, key: str) -> tuple[str, str, str]:
-        entry = self.header.entries[key]
-        if isinstance(entry, TensorSpec):
-            return f"[{', '.join(map(str, entry.shape))}]", entry.dtype.short, byte_text(entry.nbytes)
-        return escape(str(entry)), "opaque", ""
 
     def _total(self) -> list[Block]:
         header = self.header
@@ -115,6 +112,13 @@ class HeaderReport:
         text += f", {len(header.aliases)} tied" if header.aliases else ""
         text += f", {len(header.opaque)} opaque" if header.opaque else ""
         return [Section(f"total: {text}" + (f" ({shown} shown)" if shown < len(header) else ""))]
+
+
+def _cells(entry: Entry) -> tuple[str, str, str]:
+    """Shape, dtype and size."""
+    if isinstance(entry, TensorSpec):
+        return f"[{', '.join(map(str, entry.shape))}]", entry.dtype.short, byte_text(entry.nbytes)
+    return escape(str(entry)), "opaque", ""
 
 
 def parameter_positions(header: Header) -> dict[str, int]:

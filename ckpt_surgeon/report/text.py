@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ckpt_surgeon.report.page import Block, Line, Page, Section, Table, Tone
+from collections.abc import Sequence
+
+from ckpt_surgeon.report.page import Block, Column, Line, Page, Section, Table, Tone
 
 __all__ = ["render_text"]
 
-_ALIGNMENTS = {"text": "left", "code": "left", "number": "right"}
+_PADDINGS = {"text": str.ljust, "code": str.ljust, "number": str.rjust}
+_ROOM = 2  # cells by which a column is at least wider than its title
+_STANDING = frozenset({"Mn", "Me", "Cf"})  # categories of marks which take no cell of their own
 _COLORS: dict[Tone, str] = {"plain": "", "good": "\x1b[32m", "bad": "\x1b[31m", "note": "\x1b[2m"}
 _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 
@@ -37,9 +41,23 @@ def _painted(text: str, tone: Tone, color: bool, *, bold: bool = False) -> str:
 
 
 def _table(table: Table) -> str:
-    from tabulate import tabulate
+    """Titles over a rule over rows, in columns two blanks apart; numbers to the right."""
+    columns = [_drawn(column, texts) for column, texts in zip(table.columns, zip(*table.rows, strict=True), strict=bool(table.rows))]
+    return "".join([f"  {'  '.join(cells).rstrip()}\n" for cells in zip(*columns, strict=True)])
 
-    alignments = [_ALIGNMENTS[column.kind] for column in table.columns]
-    titles = [column.title for column in table.columns]
-    drawn = tabulate(table.rows, titles, tablefmt="simple", disable_numparse=True, colalign=alignments) if table.rows else ""
-    return "".join(f"  {line.rstrip()}\n" for line in drawn.splitlines())
+
+def _drawn(column: Column, texts: Sequence[str]) -> list[str]:
+    """The title, the rule and the cells of a column, all of one width: wide characters take two cells, marks on others none."""
+    pad = _PADDINGS[column.kind]
+    if all(map(str.isascii, texts)):
+        width = max(len(column.title) + _ROOM, *map(len, texts))
+        return [pad(column.title, width), "-" * width, *[pad(text, width) for text in texts]]
+    width = max(len(column.title) + _ROOM, *map(_cells, texts))
+    return [pad(column.title, width), "-" * width, *[pad(text, width + len(text) - _cells(text)) for text in texts]]
+
+
+def _cells(text: str) -> int:
+    """How many cells of a terminal a text fills."""
+    from unicodedata import category, east_asian_width
+
+    return sum(0 if category(each) in _STANDING else 2 if east_asian_width(each) in "WF" else 1 for each in text)

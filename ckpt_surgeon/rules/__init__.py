@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ckpt_surgeon.deferred import deferred
 from ckpt_surgeon.rules.rule import Allow, Finetune, FreezeIndex, Head, Rule, Rules
 
 if TYPE_CHECKING:
@@ -26,17 +26,14 @@ __all__ = [
     "rules_from_revise_keys",
 ]
 
-_HOMES = {
-    "as_rules": "reader",
-    "inline_rule": "reader",
-    "parse_rules": "reader",
-    "read_rules": "reader",
-    "rules_from_key_mapping": "importing",
-    "rules_from_revise_keys": "importing",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = deferred(
+    __name__,
+    {
+        "as_rules": "reader",
+        "inline_rule": "reader",
+        "parse_rules": "reader",
+        "read_rules": "reader",
+        "rules_from_key_mapping": "importing",
+        "rules_from_revise_keys": "importing",
+    },
+)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ckpt_surgeon.keys.pattern import Pattern
-from ckpt_surgeon.keys.template import Template
-from ckpt_surgeon.ops.protocol import NameOp, TensorOp
-from ckpt_surgeon.rules.condition import Condition
-from ckpt_surgeon.rules.digest import digest_of
+if TYPE_CHECKING:
+    from ckpt_surgeon.keys.pattern import Pattern
+    from ckpt_surgeon.keys.template import Template
+    from ckpt_surgeon.ops.protocol import NameOp, TensorOp
+    from ckpt_surgeon.rules.condition import Condition
 
 __all__ = ["Allow", "Expect", "Finetune", "FreezeIndex", "Head", "Rule", "Rules", "When"]
 
@@ -89,6 +89,8 @@ class Rules:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content in hexadecimal: of what the rules do, not of where they stand or why."""
+        from ckpt_surgeon.rules.digest import digest_of
+
         return digest_of([replace(rule, why="", where="") for rule in self.rules], self.allow, self.finetune)
 
     def joined(self, *others: Rules) -> Rules:
