@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Sequence
 
 from ckpt_surgeon.report.page import Block, Column, Line, Page, Section, Table, Tone
-=======
-from ckpt_surgeon.report.page import Block, Line, Page, Section, Table, Tone
->>>>>>> parent of ee9d167 (Draw tables without a library which takes longer to import than the interpreter to start)
 
 __all__ = ["render_text"]
 
-_ALIGNMENTS = {"text": "left", "code": "left", "number": "right"}
+_PADDINGS = {"text": str.ljust, "code": str.ljust, "number": str.rjust}
+_ROOM = 2  # cells by which a column is at least wider than its title
+_STANDING = frozenset({"Mn", "Me", "Cf"})  # categories of marks which take no cell of their own
 _COLORS: dict[Tone, str] = {"plain": "", "good": "\x1b[32m", "bad": "\x1b[31m", "note": "\x1b[2m"}
 _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 
@@ -43,7 +41,6 @@ def _painted(text: str, tone: Tone, color: bool, *, bold: bool = False) -> str:
 
 
 def _table(table: Table) -> str:
-<<<<<<< HEAD
     """Titles over a rule over rows, in columns two blanks apart; numbers to the right."""
     columns = [_drawn(column, texts) for column, texts in zip(table.columns, zip(*table.rows, strict=True), strict=bool(table.rows))]
     return "".join([f"  {'  '.join(cells).rstrip()}\n" for cells in zip(*columns, strict=True)])
@@ -64,11 +61,3 @@ def _cells(text: str) -> int:
     from unicodedata import category, east_asian_width
 
     return sum(0 if category(each) in _STANDING else 2 if east_asian_width(each) in "WF" else 1 for each in text)
-=======
-    from tabulate import tabulate
-
-    alignments = [_ALIGNMENTS[column.kind] for column in table.columns]
-    titles = [column.title for column in table.columns]
-    drawn = tabulate(table.rows, titles, tablefmt="simple", disable_numparse=True, colalign=alignments) if table.rows else ""
-    return "".join(f"  {line.rstrip()}\n" for line in drawn.splitlines())
->>>>>>> parent of ee9d167 (Draw tables without a library which takes longer to import than the interpreter to start)
