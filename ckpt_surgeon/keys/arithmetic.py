@@ -42,11 +42,11 @@ class Expression:
 
     def value(self, captures: Mapping[str, str]) -> str:
         """Raises RulesError: a name not captured, no number, a division by zero, a negative result."""
-        for name in self.names:
-            if name not in captures:
-                raise RulesError(f"{{{self.text}}}: {name!r} is not captured", hint=f"Captured: {', '.join(captures) or 'nothing'}.")
-        if self.tree is None:
-            return captures[self.names[0]]
+        if self.tree is None and self.text in captures:
+            return captures[self.text]
+        lacking = [name for name in self.names if name not in captures]
+        if lacking or self.tree is None:
+            raise RulesError(f"{{{self.text}}}: {lacking[0]!r} is not captured", hint=f"Captured: {', '.join(captures) or 'nothing'}.")
         try:
             number = _value(self.tree, {name: _number(name, captures[name]) for name in self.names})
         except ZeroDivisionError:

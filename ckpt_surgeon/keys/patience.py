@@ -34,14 +34,16 @@ class Patience:
 
     debt: float = 0.0
 
-    def search(self, text: str, key: str, find: Callable[[float], Found]) -> Found:
-        """What `find(its time limit in seconds)` finds for the expression `text` in `key`.
+    def search(self, text: str, key: str, find: Callable[[float], Found], literal: str = "") -> Found | None:
+        """What `find(its time limit in seconds)` finds for the expression `text` in `key`; None where `literal` is not in the key.
 
         Raises RulesError for an overlong key; TooSlowError when the limit of one key or of all searches is reached, which gives
         the next search all the time again.
         """
         if len(key) > _MAX_KEY:
             raise RulesError(f"{escape(text)}: the key {escape(key)} has {len(key)} characters; at most {_MAX_KEY} are matched")
+        if literal not in key:
+            return None
         start = thread_time()
         try:
             found = find(_KEY_LIMIT)

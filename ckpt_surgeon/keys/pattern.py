@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.literals import literal_of_segments
 from ckpt_surgeon.keys.regular import compile_regex
 from ckpt_surgeon.keys.syntax import Braced, Capture, Plain, Segment, parse_capture, parse_segments
 
@@ -87,14 +88,16 @@ def _parse(text: str) -> Pattern:
         captures, source = _compile(segments)
     except RulesError as error:
         raise RulesError(f"'{escape(text)}': {error.problems[0].what}", hint=error.hint) from None
-    return Pattern(text, MappingProxyType(captures), False, _matcher(text, re.compile(source), captures))
+    return Pattern(text, MappingProxyType(captures), False, _matcher(text, re.compile(source), captures, literal_of_segments(segments)))
 
 
-def _matcher(text: str, compiled: re.Pattern[str], captures: Mapping[str, Capture]) -> _Match:
+def _matcher(text: str, compiled: re.Pattern[str], captures: Mapping[str, Capture], literal: str) -> _Match:
     paths = tuple(name for name, capture in captures.items() if capture.kind == "path")
     names = tuple(captures)
 
     def match(key: str) -> dict[str, str] | None:
+        if literal not in key:
+            return None
         if len(key) > _MAX_KEY:
             raise RulesError(f"'{escape(text)}': the key {escape(key)} has {len(key)} characters; at most {_MAX_KEY} are matched")
         found = compiled.fullmatch(key + ".")  # each segment ends with a dot, so that an empty path takes its own away

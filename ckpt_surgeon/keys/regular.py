@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.literals import literal_of_regex
 from ckpt_surgeon.keys.patience import PATIENCE
 from ckpt_surgeon.keys.syntax import Capture
 
@@ -44,8 +45,10 @@ def compile_regex(text: str) -> tuple[dict[str, Capture], _Match]:
     compiled = _compiled(source)
     names = sorted(compiled.groupindex, key=lambda name: compiled.groupindex[name])
 
+    literal = literal_of_regex(source)
+
     def match(key: str) -> dict[str, str] | None:
-        found = PATIENCE.search(text, key, lambda seconds: compiled.fullmatch(key, timeout=seconds))
+        found = PATIENCE.search(text, key, lambda seconds: compiled.fullmatch(key, timeout=seconds), literal)
         return None if found is None else {name: found[name] or "" for name in names}
 
     return dict.fromkeys(names, Capture("regex")), match

@@ -109,7 +109,7 @@ class _Replacer:
         at = 0
         is_found = False
         while at < len(segments):
-            found = self._longest(key, segments, at)
+            found = self._longest(key, segments, at) if self.anywhere or segments[at] in self.starting else None
             if found is None:
                 parts.append(segments[at])
                 at += 1

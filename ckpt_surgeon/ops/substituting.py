@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.literals import literal_of_regex
 from ckpt_surgeon.keys.patience import PATIENCE
 from ckpt_surgeon.keys.regular import require_small
 from ckpt_surgeon.ops.arguments import assign, text_pairs
@@ -16,6 +17,8 @@ from ckpt_surgeon.ops.protocol import Body, Edit, Move
 
 if TYPE_CHECKING:
     import regex
+
+    _Pair = tuple[regex.Pattern[str], str, str]  # expression, replacement, what every key holds in which it finds something
 
 __all__ = ["Sub"]
 
@@ -52,8 +55,11 @@ class Sub(NameDefaults):
         places = ((key, _substituted(key, pairs)) for key in keys)
         return [Move(key, place) for key, place in places if place is not None]
 
-    def _compiled(self) -> list[tuple[regex.Pattern[str], str]]:
-        return [(_expression(expression, replacement), replacement) for expression, replacement in self.pairs.items()]
+    def _compiled(self) -> list[_Pair]:
+        return [
+            (_expression(expression, replacement), replacement, literal_of_regex(expression))
+            for expression, replacement in self.pairs.items()
+        ]
 
 
 def _expression(text: str, replacement: str) -> regex.Pattern[str]:
@@ -76,10 +82,10 @@ def _expression(text: str, replacement: str) -> regex.Pattern[str]:
     return compiled
 
 
-def _substituted(key: str, pairs: Sequence[tuple[regex.Pattern[str], str]]) -> str | None:
+def _substituted(key: str, pairs: Sequence[_Pair]) -> str | None:
     """The new name, or None where no expression finds anything."""
-    for expression, replacement in pairs:
-        name, count = _replaced(expression, replacement, key)
+    for expression, replacement, literal in pairs:
+        name, count = _replaced(expression, replacement, literal, key)
         if count and not name:
             raise RulesError(f"sub: {escape(expression.pattern)} leaves no name of {escape(key)}")
         if count:
@@ -87,7 +93,7 @@ def _substituted(key: str, pairs: Sequence[tuple[regex.Pattern[str], str]]) -> s
     return None
 
 
-def _replaced(expression: regex.Pattern[str], replacement: str, key: str) -> tuple[str, int]:
+def _replaced(expression: regex.Pattern[str], replacement: str, literal: str, key: str) -> tuple[str, int]:
     """The name with every replacement in it, and their number."""
     length = 0
 
@@ -100,4 +106,5 @@ def _replaced(expression: regex.Pattern[str], replacement: str, key: str) -> tup
         return text
 
     text = f"sub: {expression.pattern}"
-    return PATIENCE.search(text, key, lambda seconds: expression.subn(expanded, key, timeout=seconds))
+    found = PATIENCE.search(text, key, lambda seconds: expression.subn(expanded, key, timeout=seconds), literal)
+    return found or (key, 0)

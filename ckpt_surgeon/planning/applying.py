@@ -43,7 +43,9 @@ def apply_rule(rule: Rule, table: Table, target: Header | None, allow: Allow) ->
 def _apply_name_rule(rule: Rule, op: NameOp, table: Table, target: Header | None) -> Applied:
     if target is None and op.needs_target:
         raise RulesError(f"{op.name} needs a target: it takes its names from there", hint="give a target (--target)")
-    edits = [edit for edit in op.edits(list(table), target and target.entries) if _passes(rule, edit.source, table, target)]
+    edits = op.edits(list(table), target and target.entries)
+    if rule.when is not None:
+        edits = [edit for edit in edits if _passes(rule, edit.source, table, target)]
     check_count(rule, [edit.source for edit in edits if not (isinstance(edit, Drop) and edit.is_rest)], table)
     dropped = [edit.source for edit in edits if isinstance(edit, Drop)]
     reasons = {key: f"dropped by {rule.where} ({op.name})" for name in dropped for key in table[name].reads}

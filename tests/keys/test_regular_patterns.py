@@ -56,7 +56,7 @@ def test_the_longest_allowed_expression_is_read():
 
 def test_an_exponential_expression_is_stopped_and_named():
     with pytest.raises(RulesError, match=r"took over .* on the key aaaa") as caught:
-        Pattern.parse("re:(a|aa)+(a|aa)+(a|aa)+b").match("a" * 3000)
+        Pattern.parse("re:(a|aa)+(a|aa)+(a|aa)+[b]").match("a" * 3000)
     assert "(a+)+" in caught.value.hint
 
 
