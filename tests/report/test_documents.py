@@ -24,7 +24,10 @@ NAMES = ("header", "diff", "plan", "outcome", "explanation")
 
 REPORTS = {
     "header": [HeaderReport(HEADER, "a.pth"), HeaderReport(HEADER, "a.pth", {"fc.bias"}), HeaderReport(Header({}), "empty")],
-    "diff": [DiffReport(diff, "a", "b") for diff in (MIXED, SAME, WRAPPED, named(MIXED, nearest={"a": "b"}), named(SAME, values=EQUAL), named(MIXED, values=VALUES))],
+    "diff": [
+        DiffReport(diff, "a", "b")
+        for diff in (MIXED, SAME, WRAPPED, named(MIXED, nearest={"a": "b"}), named(SAME, values=EQUAL), named(MIXED, values=VALUES))
+    ],
     "plan": [PlanReport(PLAN), PlanReport(replace(PLAN, target=None))],
     "outcome": [
         WrittenReport(PLAN, PLAN.outcome, "a.pth"),
