@@ -15,14 +15,15 @@ __all__ = ["Stream"]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The contiguous little-endian bytes of a tensor."""
+    """The contiguous little-endian bytes of a tensor. parts: those bytes, as often as they are walked through."""
 
-    parts: Sequence[Part]
+    parts: Iterable[Part]
 
     @classmethod
     def of(cls, evaluator: Evaluator, recipe: Recipe) -> Stream:
-        """The bytes which a recipe comes to; what is computed is computed here, once."""
-        return cls(list(evaluator.parts(recipe)))
+        """The bytes which a recipe comes to; a tensor which is computed as a whole is computed here, once."""
+        parts: Iterable[Part] = evaluator.parts(recipe)
+        return cls(parts if isinstance(parts, Sequence) else _Streamed(evaluator, recipe))
 
     def pieces(self, nbytes: int) -> Iterator[bytes]:
         """The bytes in pieces of `nbytes`, the last one shorter, however the parts are cut."""
@@ -37,6 +38,17 @@ class Stream:
                 del rest[:nbytes]
         if rest:
             yield bytes(rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Streamed:
+    """Parts which are made one by one, anew each time: all of them would not fit into memory."""
+
+    evaluator: Evaluator
+    recipe: Recipe
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self.evaluator.parts(self.recipe))
 
 
 def _cut(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:

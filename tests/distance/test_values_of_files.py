@@ -184,6 +184,16 @@ def test_moved_bytes_are_compared_after_rules_on_files(tmp_path):
     assert surgeon.diff(source, target, wrong, values=True).values.different["w"].differing >= 2 * 70 * 999 - 5
 
 
+def test_what_rules_compute_of_a_file_is_compared_to_the_last_element(tmp_path):
+    torch.manual_seed(0)
+    weight = torch.randn(700, 999).to(torch.bfloat16)
+    source, wanted = in_safetensors(tmp_path, {"w": weight}), weight.float()
+    rules = [{"cast": {"match": "w", "dtype": "float32"}}]
+    assert surgeon.diff(source, {"w": wanted}, rules, values=True).is_equal
+    wanted[-1, -1] += 1
+    assert surgeon.diff(source, {"w": wanted}, rules, values=True).values.different["w"].differing == 1
+
+
 def test_a_variable_reaches_the_rules_before_values_are_compared():
     rules = [{"rename": {"a": "b"}, "if": "turn"}]
     assert surgeon.diff({"a": torch.ones(2)}, {"b": torch.ones(2)}, rules, {"turn": True}, values=True).is_equal
