@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.rules.rule import Allow, Rules
 
-__all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "open_source", "rules_of", "split_table"]
+__all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "open_source", "require_values", "rules_of", "split_table"]
 
 Progress = Callable[[int, int | None], None]
 
@@ -79,6 +79,15 @@ def header_of(given: Any, *, arguments: Mapping[str, Any] | None = None, progres
         return given
     with open_source(given, arguments=arguments, progress=progress) as reader:
         return reader.header
+
+
+def require_values(reader: Reader, role: str) -> None:
+    """ModelError where the header is all that there is. role: `source` or `target`, for the message."""
+    if isinstance(reader, HeaderReader):
+        raise ModelError(
+            f"the {role} has no values to compare: it is a model on the meta device, or a header alone",
+            hint="give a checkpoint; in Python, a module or a state_dict with weights",
+        )
 
 
 def is_factory(name: str) -> bool:

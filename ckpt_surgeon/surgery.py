@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.garbage import uncollected
-from ckpt_surgeon.sources import Progress, allowing, header_of, rules_of
+from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, require_values, rules_of
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff
+    from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.planning import Plan
 
 __all__ = ["diff", "inspect", "plan"]
@@ -34,25 +36,42 @@ def diff(
     *,
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
+    values: bool = False,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Diff:
     """What stands between a source and a target, before any load, by headers alone; with rules: after them.
 
-    progress: as of `inspect`. Raises what `inspect` raises, and RulesError. Differences are the answer, not an error.
+    values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`.
+    progress: as of `inspect`; of values, called with (bytes compared, bytes in all). Raises what `inspect` raises, RulesError, and
+    ModelError for values of a model which has none. Differences are the answer, not an error.
     """
     from ckpt_surgeon.comparison import compare
 
-    wanted = header_of(target, arguments=arguments, progress=progress)
-    given = header_of(source, arguments=arguments, progress=progress)
-    known = rules_of(rules).allowing(allowing(allow_missing, allow_unexpected))
-    new: tuple[str, ...] = ()
-    if known.rules:
-        from ckpt_surgeon.planning import rewrite
+    opened = partial(_opened, needs_values=values, arguments=arguments, progress=progress)
+    with opened(target, "target") as wanted, opened(source, "source") as given:
+        known = rules_of(rules).allowing(allowing(allow_missing, allow_unexpected))
+        header, allow = given.header, known.allow
+        new: tuple[str, ...] = ()
+        if known.rules or values:
+            from ckpt_surgeon.planning import rewrite
 
-        draft = rewrite(known, given, wanted, variables=variables)
-        given, new = draft.header, draft.new
-    return compare(given, wanted, allow_missing=known.allow.missing, allow_unexpected=known.allow.unexpected, new=new)
+            draft = rewrite(known, given.header, wanted.header, variables=variables)
+        if known.rules:
+            header, new = draft.header, draft.new
+        found = compare(header, wanted.header, allow_missing=allow.missing, allow_unexpected=allow.unexpected, new=new)
+        if not values:
+            return found
+        from ckpt_surgeon.distance import compare_values
+
+        return replace(found, values=compare_values(found, draft, given, wanted, progress))
+
+
+def _opened(given: Any, role: str, *, needs_values: bool, arguments: Mapping[str, Any] | None, progress: Progress | None) -> Reader:
+    reader = open_source(given, arguments=arguments, progress=progress)
+    if needs_values:
+        require_values(reader, role)
+    return reader
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""Header x Header -> Diff(missing, unexpected, mismatched, matched, casts), coverage; Outcome, what a load came to. Pure."""
+"""Header x Header -> Diff(missing, unexpected, mismatched, matched, casts, values), coverage; Outcome, what a load came to. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from ckpt_surgeon.comparison.diff import Diff, compare, fills_itself, fits
     from ckpt_surgeon.comparison.hints import Wrappers
     from ckpt_surgeon.comparison.outcome import Outcome
+    from ckpt_surgeon.comparison.values import Distance, Values
 
 __all__ = [
     "Coverage",
     "Diff",
+    "Distance",
     "Outcome",
+    "Values",
     "Wrappers",
     "compare",
     "coverage_of",
@@ -28,7 +31,9 @@ __getattr__ = deferred(
     {
         "Coverage": "coverage",
         "Diff": "diff",
+        "Distance": "values",
         "Outcome": "outcome",
+        "Values": "values",
         "Wrappers": "hints",
         "compare": "diff",
         "coverage_of": "coverage",

@@ -12,6 +12,7 @@ from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
 
 if TYPE_CHECKING:
+    from ckpt_surgeon.comparison.values import Values
     from ckpt_surgeon.keys.pattern import Pattern
 
 __all__ = ["Diff", "compare", "fills_itself", "fits"]
@@ -25,6 +26,7 @@ class Diff:
     mismatched: key -> (source, target) entries whose shapes differ. matched: keys which fit, in target order.
     casts: matched keys whose dtypes differ -> (source, target). filled: buffers which torch fills itself.
     allowed: missing or unexpected keys which were said to be so. wrappers, nearest: guesses at what the names have in common.
+    values: what a comparison of the matched tensors' values came to; None where none was asked for.
     """
 
     missing: Mapping[str, Entry]
@@ -38,6 +40,7 @@ class Diff:
     wrappers: Wrappers | None = None
     nearest: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    values: Values | None = None
 
     @property
     def coverage(self) -> float:
@@ -53,6 +56,11 @@ class Diff:
     def same(self) -> bool:
         """Whether a strict load would succeed: nothing missing, unexpected or mismatched but what was allowed."""
         return not (self.missing or self.unexpected or self.mismatched)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs at all: `same`, no dtype, and none of the values which were compared."""
+        return self.same and not self.casts and not (self.values and self.values.different)
 
 
 def fits(source: Entry, target: Entry) -> bool:

@@ -10,6 +10,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text, share_text
 from ckpt_surgeon.report.entries import block_text, entry_document, folded, key_section, keys_in_short, notes_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table, Tone
+from ckpt_surgeon.report.values import values_blocks, values_document, values_numbers
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff
@@ -36,7 +37,8 @@ class DiffReport:
         title = f"diff {escape(self.source)} {escape(self.target)}"
         if self.stat:
             return Page.of(title, self._verdict(), self._numbers())
-        return Page.of(title, self._verdict(), self._differences(), self._remarks(), self._guesses(), notes_section(self.diff.notes))
+        blocks = (self._differences(), self._remarks(), self._guesses(), notes_section(self.diff.notes), self._values())
+        return Page.of(title, self._verdict(), *blocks)
 
     def document(self) -> Document:
         """The JSON document `diff`."""
@@ -59,6 +61,7 @@ class DiffReport:
             "wrappers": self._wrappers_document(),
             "nearest": dict(diff.nearest),
             "notes": list(diff.notes),
+            "values": values_document(diff.values),
         }
 
     def _wrappers_document(self) -> Document | None:
@@ -75,7 +78,8 @@ class DiffReport:
     def _numbers(self) -> list[Block]:
         diff = self.diff
         numbers = {"missing": diff.missing, "unexpected": diff.unexpected, "mismatched": diff.mismatched, "casts": diff.casts}
-        return [Line(", ".join(f"{len(keys)} {name}" for name, keys in numbers.items()))]
+        counts = Line(", ".join(f"{len(keys)} {name}" for name, keys in numbers.items()))
+        return [counts] if diff.values is None else [counts, values_numbers(diff.values)]
 
     def _differences(self) -> list[Block]:
         diff = self.diff
@@ -98,6 +102,9 @@ class DiffReport:
         ]
         columns = (Column("key", "code"), Column("source"), Column("target"))
         return [Section(f"{title}: {keys_text(sum(map(len, groups.values())))}", tone), Table(columns, tuple(rows)).trimmed()]
+
+    def _values(self) -> list[Block]:
+        return [] if self.diff.values is None else values_blocks(self.diff.values, detailed=self.detailed)
 
     def _remarks(self) -> list[Block]:
         diff = self.diff

@@ -36,6 +36,8 @@ def loaded(*words: str) -> tuple[int, set[str]]:
         (("inspect", "wrapped.pth", "--match", "**.weight", "--format", "html"), 0),
         (("diff", "plain.safetensors", "other.safetensors"), 1),
         (("diff", "wrapped.pth", "plain.safetensors"), 1),
+        (("diff", "plain.safetensors", "plain.safetensors", "--values"), 0),
+        (("diff", "wrapped.pth", "wrapped.pth", "--values", "--format", "json"), 0),
         (("remap", "plain.safetensors", "--dry-run"), 0),
         (("remap", "wrapped.pth", "--dry-run"), 0),
         (("remap", "plain.safetensors", "--dry-run", "--target", "plain.safetensors", "--allow-missing", "x"), 0),
@@ -56,6 +58,7 @@ def test_headers_need_no_torch_numpy_pydantic_or_yaml(words, code):
     [
         (("diff", "wrapped.pth", "plain.safetensors", "--rules", "rules.yaml"), 0),
         (("diff", "wrapped.pth", "plain.safetensors", "-e", "strip_prefix: module."), 0),
+        (("diff", "wrapped.pth", "plain.safetensors", "-e", "strip_prefix: module.", "--values"), 0),
         (("remap", "wrapped.pth", "--rules", "rules.yaml", "--target", "plain.safetensors", "--dry-run"), 0),
         (("explain", "wrapped.pth", "0.weight", "--rules", "rules.yaml"), 0),
         (("diff", "wrapped.pth", "plain.safetensors", "--rules", "typo.yaml"), 4),

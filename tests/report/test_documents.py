@@ -9,6 +9,7 @@ import pytest
 from report_samples import HEADER, MIXED, PLAN, SAME, WRAPPED, named
 from test_explanation_report import BACK, FORTH
 from test_outcome_report import VERIFIED
+from test_values_report import EQUAL, VALUES
 
 from ckpt_surgeon.errors import Problem
 from ckpt_surgeon.report.diff import DiffReport
@@ -25,7 +26,10 @@ NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery")
 
 REPORTS = {
     "header": [HeaderReport(HEADER, "a.pth"), HeaderReport(HEADER, "a.pth", {"fc.bias"}), HeaderReport(Header({}), "empty")],
-    "diff": [DiffReport(diff, "a", "b") for diff in (MIXED, SAME, WRAPPED, named(MIXED, nearest={"a": "b"}))],
+    "diff": [
+        DiffReport(diff, "a", "b")
+        for diff in (MIXED, SAME, WRAPPED, named(MIXED, nearest={"a": "b"}), named(SAME, values=EQUAL), named(MIXED, values=VALUES))
+    ],
     "plan": [
         PlanReport(PLAN),
         PlanReport(replace(PLAN, target=None)),

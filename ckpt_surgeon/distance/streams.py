@@ -1,0 +1,61 @@
+"""The bytes of a tensor of a plan, in pieces of equal size, as often as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ckpt_surgeon.disk import FileRange, pieces
+from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.formats.protocol import Part
+from ckpt_surgeon.planning import Recipe
+
+__all__ = ["Stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The contiguous little-endian bytes of a tensor. parts: those bytes, as often as they are walked through."""
+
+    parts: Iterable[Part]
+
+    @classmethod
+    def of(cls, evaluator: Evaluator, recipe: Recipe) -> Stream:
+        """The bytes which a recipe comes to; a tensor which is computed as a whole is computed here, once."""
+        parts: Iterable[Part] = evaluator.parts(recipe)
+        return cls(parts if isinstance(parts, Sequence) else _Streamed(evaluator, recipe))
+
+    def pieces(self, nbytes: int) -> Iterator[bytes]:
+        """The bytes in pieces of `nbytes`, the last one shorter, however the parts are cut."""
+        rest = bytearray()
+        for piece in _cut(self.parts, nbytes):
+            if not rest and len(piece) == nbytes:
+                yield piece
+                continue
+            rest += piece
+            if len(rest) >= nbytes:
+                yield bytes(rest[:nbytes])
+                del rest[:nbytes]
+        if rest:
+            yield bytes(rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Streamed:
+    """Parts which are made one by one, anew each time: all of them would not fit into memory."""
+
+    evaluator: Evaluator
+    recipe: Recipe
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self.evaluator.parts(self.recipe))
+
+
+def _cut(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:
+    """Each part in pieces of at most `nbytes`."""
+    for part in parts:
+        if isinstance(part, FileRange):
+            yield from pieces(part, nbytes)
+            continue
+        view = memoryview(part)
+        yield from (bytes(view[start : start + nbytes]) for start in range(0, len(view), nbytes))
