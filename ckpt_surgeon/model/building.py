@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -115,29 +115,13 @@ def _check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], spe
 def _call(factory: Callable[..., Any], arguments: dict[str, Any], device: str, spec: str) -> Any:
     import torch
 
+    from ckpt_surgeon.model.undrawn import undrawn
+
     if device == "meta":
-        with contextlib.suppress(ModelError), _users_code(spec, "building the model"), _no_initialization(), torch.device("meta"):
+        with contextlib.suppress(ModelError), _users_code(spec, "building the model"), undrawn(), torch.device("meta"):
             return factory(**arguments)
     with _users_code(spec, "building the model"), torch.device("cpu" if device == "meta" else device):
         return factory(**arguments)
-
-
-@contextmanager
-def _no_initialization() -> Iterator[None]:
-    """Let torch's initializers return their tensor untouched: on meta they change nothing and load a lot of torch."""
-    from unittest.mock import patch
-
-    from torch.nn import init
-
-    names = [name for name, value in vars(init).items() if name.endswith("_") and not name.startswith("_") and callable(value)]
-    with ExitStack() as stack:
-        for name in names:
-            stack.enter_context(patch.object(init, name, _untouched))
-        yield
-
-
-def _untouched(tensor: Any, *_: Any, **__: Any) -> Any:
-    return tensor
 
 
 @contextmanager

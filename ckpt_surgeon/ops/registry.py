@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
-from importlib.metadata import entry_points
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.aligning import AlignNames
@@ -67,6 +66,8 @@ def load_plugins() -> None:
 
     Raises RulesError which names a plug-in which cannot be imported, is no op, or takes the name of another.
     """
+    from importlib.metadata import entry_points
+
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
         try:
             op = entry.load()
@@ -82,6 +83,8 @@ def load_plugins() -> None:
 
 def plugin_names() -> frozenset[str]:
     """What installed packages call their ops; their code is not imported."""
+    from importlib.metadata import entry_points
+
     return frozenset(entry.name for entry in entry_points(group=ENTRY_POINTS))
 
 

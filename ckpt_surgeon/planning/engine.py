@@ -9,7 +9,6 @@ from typing import Any
 from ckpt_surgeon.comparison import Outcome, coverage_of
 from ckpt_surgeon.errors import CoverageError, Problem, RulesError
 from ckpt_surgeon.keys.patience import TooSlowError
-from ckpt_surgeon.ops.initializing import Init
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.modules import moved_metadata
 from ckpt_surgeon.planning.optimizer import lost_order
@@ -129,6 +128,8 @@ def _is_new(recipe: Recipe) -> bool:
     """Whether a recipe reads no weight of the source."""
     if isinstance(recipe, Source):
         return bool(recipe.file)
+    from ckpt_surgeon.ops.initializing import Init
+
     return isinstance(recipe.op, Init) or all(_is_new(part) for part in recipe.inputs)
 
 

@@ -10,7 +10,6 @@ from ckpt_surgeon.errors import CoverageError, NothingLoadedError, Problem
 from ckpt_surgeon.keys.display import escape, fold
 from ckpt_surgeon.keys.matching import matches_any
 from ckpt_surgeon.ops.protocol import TensorOp
-from ckpt_surgeon.ops.registry import OPS
 from ckpt_surgeon.planning.recipe import Derived, sources_of
 from ckpt_surgeon.planning.table import Cell, Table
 from ckpt_surgeon.rules.rule import Allow
@@ -154,6 +153,8 @@ def _shaped(cell: Cell, wanted: Entry) -> Cell:
 
 
 def _tensor_op(name: str, **parameters: object) -> TensorOp:
+    from ckpt_surgeon.ops.registry import OPS
+
     op = OPS[name](**parameters)
     assert isinstance(op, TensorOp)  # the registry's own class, not input
     return op

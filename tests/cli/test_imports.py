@@ -80,17 +80,30 @@ def test_bytes_which_only_move_need_no_torch():
     assert not names & LIGHT
 
 
-HELP = """
+MODULES = """
 import sys
 from ckpt_surgeon.cli import main
 try:
-    main(["--help"])
+    main({words!r})
 except SystemExit:
     print(*sys.modules, file=sys.stderr)
 """
+RULES_ROOMS = ("ckpt_surgeon.rules.reader", "ckpt_surgeon.ops", "ckpt_surgeon.planning", "ckpt_surgeon.keys.pattern", "importlib.metadata")
+FORMS = ("ckpt_surgeon.report.html", "ckpt_surgeon.report.markdown", "html", "email")
 
 
-def test_help_loads_neither_reports_nor_formats():
-    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True, env=environment())
-    rooms = ("ckpt_surgeon.formats", "ckpt_surgeon.planning", "ckpt_surgeon.surgery", "ckpt_surgeon.report.text", "tabulate")
-    assert [name for name in done.stderr.split() if name.startswith(rooms)] == []
+@pytest.mark.parametrize(
+    ("words", "rooms"),
+    [
+        (("--help",), ("ckpt_surgeon.formats", "ckpt_surgeon.planning", "ckpt_surgeon.surgery", "ckpt_surgeon.report.text")),
+        (("inspect", "plain.safetensors"), (*RULES_ROOMS, *FORMS, "ckpt_surgeon.comparison", "ckpt_surgeon.model.building", "hashlib")),
+        (("diff", "plain.safetensors", "plain.safetensors"), (*RULES_ROOMS, *FORMS, "ckpt_surgeon.model.building", "rapidfuzz", "hashlib")),
+        (("remap", "plain.safetensors", "--dry-run"), (*FORMS, "ckpt_surgeon.rules.reader", "ckpt_surgeon.execution")),
+    ],
+)
+def test_a_command_loads_what_it_uses_and_no_more(words, rooms):
+    command = [sys.executable, "-c", MODULES.format(words=list(words))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    names = done.stderr.split()
+    assert "ckpt_surgeon.cli.application" in names
+    assert [name for name in names if name in rooms or name.startswith(tuple(f"{room}." for room in rooms))] == []

@@ -99,11 +99,60 @@ def test_a_model_on_meta_draws_no_random_numbers(make: Callable[[str], str]) -> 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_embedding_on_meta_does_not_load_the_rest_of_torch(tmp_path: Path) -> None:
-    (tmp_path / "users_words.py").write_text("from torch import nn\ndef f(): return nn.Embedding(9, 9)\n")
-    code = "import sys; from ckpt_surgeon.model import build; build('users_words:f'); print('sympy' in sys.modules)"
+@pytest.mark.parametrize(
+    "factory",
+    [
+        "return nn.Embedding(9, 9)",
+        "net = nn.Linear(9, 9)\n    net.weight.data.normal_(0, 0.02)\n    return net",
+        "net = nn.Linear(9, 9)\n    nn.init.normal_(tensor=net.weight, std=0.02)\n    return net",
+    ],
+)
+def test_what_fills_weights_on_meta_does_not_load_the_rest_of_torch(factory: str, tmp_path: Path) -> None:
+    (tmp_path / "users_words.py").write_text(f"from torch import nn\ndef f():\n    {factory}\n")
+    code = "import sys; from ckpt_surgeon.model import build; print(build('users_words:f').weight.is_meta, 'sympy' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert found.stdout == "False\n"
+    assert found.stdout == "True False\n"
+
+
+def test_an_initializer_gives_its_tensor_back_on_meta_as_well(make: Callable[[str], str]) -> None:
+    name = make(
+        """
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.scale = nn.Parameter(nn.init.normal_(torch.empty(3, 4)))
+        """
+    )
+    weight = build(f"{name}:Net").get_parameter("scale")
+    assert weight.is_meta
+    assert weight.shape == (3, 4)
+
+
+def test_tensors_which_are_not_on_meta_are_filled_while_the_model_is_built_there(make: Callable[[str], str]) -> None:
+    name = make(
+        """
+        def f():
+            ones = nn.init.ones_(torch.empty(5, device="cpu"))
+            drawn = torch.zeros(5, device="cpu").normal_()
+            return nn.Linear(int(ones.sum()), 2 if drawn.abs().sum() > 0 else 1)
+        """
+    )
+    weight = build(f"{name}:f").get_parameter("weight")
+    assert weight.is_meta
+    assert weight.shape == (2, 5)
+
+
+def test_an_initializer_which_is_imported_while_the_model_is_built_goes_on_working(make: Callable[[str], str]) -> None:
+    name = make(
+        """
+        def f():
+            global ones_
+            from torch.nn.init import ones_
+            return nn.Linear(1, 1)
+        """
+    )
+    build(f"{name}:f")
+    assert sys.modules[name].ones_(torch.zeros(3)).sum() == 3
 
 
 def test_the_current_folder_is_importable_only_meanwhile(

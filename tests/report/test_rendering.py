@@ -36,6 +36,23 @@ def test_plain_lines_stay_plain_among_colors():
     assert render_text(Page("", (Line("words"),)), color=True) == "words\n"
 
 
+def test_columns_stay_in_line_below_wide_characters_and_marks():
+    rows = (("\u6f22\u5b57", "1"), ("e\u0301", "22"), ("abcdef", "333"))
+    table = Table((Column("key", "code"), Column("n", "number")), rows)
+    drawn = render_text(Page("", (table,))).splitlines()
+    assert drawn == [
+        "  key       n",
+        "  ------  ---",
+        "  \u6f22\u5b57      1",
+        "  e\u0301        22",
+        "  abcdef  333",
+    ]
+
+
+def test_a_column_is_wider_than_its_title_by_two():
+    assert render_text(Page("", (Table((Column("key"),), (("a",),)),))) == "  key\n  -----\n  a\n"
+
+
 def test_a_table_without_rows_is_nothing():
     assert render_text(Page("", (Table((Column("key"),), ()),))) == ""
 
