@@ -169,6 +169,12 @@ def test_what_is_no_number_is_counted_and_left_out(a, b, wanted, dtype):
     assert distance(torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype)) == wanted
 
 
+def test_nan_of_two_dtypes_are_one_value():
+    a = torch.tensor([float("nan"), float("nan"), 1.0, 1.0])
+    b = torch.tensor([float("nan"), 1.0, float("nan"), 1.0], dtype=torch.bfloat16)
+    assert distance(a, b) == Distance(4, 2, (2, 2), 0.0, 0.0, 1.0)
+
+
 def test_a_long_tensor_keeps_its_digits():
     torch.manual_seed(0)
     a = torch.randn(300_001)
