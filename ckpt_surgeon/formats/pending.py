@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shlex
 import stat
 
 from ckpt_surgeon import disk
@@ -21,12 +19,16 @@ def journal_path(path: str) -> str:
     """Where the journal of an edit of `path` stands: beside it, under a name which no reader takes for a checkpoint."""
     folder, name = os.path.split(path)
     if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        import hashlib  # on use: opening a file asks for this path, and few names are that long
+
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return os.path.join(folder, f"{name}.journal{TEMPORARY_SUFFIX}")
 
 
 def recovery_hint(path: str) -> str:
     """What finishes or undoes an edit."""
+    import shlex
+
     return f"ckpt-surgeon recover {shlex.quote(path)}"
 
 
