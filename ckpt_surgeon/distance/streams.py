@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Part
 from ckpt_surgeon.planning import Recipe
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "trusting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,17 @@ class Stream:
         parts: Iterable[Part] = evaluator.parts(recipe)
         return cls(parts if isinstance(parts, Sequence) else _Streamed(evaluator, recipe))
 
+    @property
+    def checksums(self) -> list[tuple[int, int]]:
+        """(bytes, CRC-32) of its parts, where all of them lie in files which state one; else empty."""
+        parts = self.parts if isinstance(self.parts, Sequence) else ()
+        found = [(part.nbytes, part.crc) for part in parts if isinstance(part, FileRange) and part.crc is not None]
+        return found if len(found) == len(parts) else []
+
+    def without_checksums(self) -> Stream:
+        """The same bytes, whose checksums nobody compares."""
+        return Stream([replace(part, crc=None) if isinstance(part, FileRange) else part for part in self.parts])
+
     def pieces(self, nbytes: int) -> Iterator[bytes]:
         """The bytes in pieces of `nbytes`, the last one shorter, however the parts are cut."""
         rest = bytearray()
@@ -38,6 +49,13 @@ class Stream:
                 del rest[:nbytes]
         if rest:
             yield bytes(rest)
+
+
+def trusting(first: Stream, second: Stream) -> tuple[Stream, Stream]:
+    """The same two without the checksums which both state alike: bytes which are equal are sound in both, or damaged in both alike."""
+    if first.checksums and first.checksums == second.checksums:
+        return first.without_checksums(), second.without_checksums()
+    return first, second
 
 
 @dataclass(frozen=True, slots=True)

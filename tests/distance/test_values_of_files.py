@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -292,6 +293,28 @@ def test_a_damaged_record_is_refused(tmp_path):
     place = data.find(table()["m.weight"].numpy().tobytes()[:64])
     data[place] ^= 1
     (tmp_path / "bad.pt").write_bytes(data)
+    with pytest.raises(CorruptError, match="checksum"):
+        surgeon.diff(good, tmp_path / "bad.pt", values=True)
+
+
+def test_a_damaged_record_is_refused_though_its_bytes_are_those_of_a_file_without_checksums(tmp_path):
+    file = in_torch(tmp_path, table())
+    data = bytearray(file.read_bytes())
+    data[data.find(table()["m.weight"].numpy().tobytes()[:64])] ^= 1
+    file.write_bytes(data)
+    damaged = table()["m.weight"]
+    damaged.view(torch.uint8)[0, 0] ^= 1
+    save_file({**table(), "m.weight": damaged}, tmp_path / "b.safetensors")
+    with pytest.raises(CorruptError, match="checksum"):
+        surgeon.diff(file, tmp_path / "b.safetensors", values=True)
+
+
+def test_equal_bytes_of_different_checksums_are_not_equal_silently(tmp_path):
+    good = in_torch(tmp_path, table())
+    data = bytearray(good.read_bytes())
+    crc = zlib.crc32(table()["m.weight"].numpy().tobytes()).to_bytes(4, "little")
+    assert data.count(crc) >= 2
+    (tmp_path / "bad.pt").write_bytes(data.replace(crc, bytes([crc[0] ^ 1, *crc[1:]])))
     with pytest.raises(CorruptError, match="checksum"):
         surgeon.diff(good, tmp_path / "bad.pt", values=True)
 
