@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from typing import Protocol
 
-from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.torch_archive import ZipStorages
 from ckpt_surgeon.formats.torch_bytes import load_tensor, span_of
 from ckpt_surgeon.formats.torch_tensors import StoredTensor, contiguous_strides
@@ -38,7 +38,7 @@ class Patch:
         """Its elements, contiguous, in order, little-endian: u8[nbytes]."""
         span = span_of(self.stored, self.storages)
         if span is not None:
-            return memoryview(span.read(0, span.nbytes))
+            return memoryview(b"".join(pieces(span)))
         import torch
 
         flat = load_tensor(self.stored, self.storages).reshape(-1)

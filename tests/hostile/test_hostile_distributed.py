@@ -324,6 +324,8 @@ def test_a_damaged_chunk_is_noticed_before_its_bytes_are_handed_out(tmp_path: Pa
         with pytest.raises(CorruptError, match="checksum"):
             surgeon.write(surgeon.plan(path), tmp_path / out, check=True)
         assert not (tmp_path / out).exists()
+    with pytest.raises(CorruptError, match="checksum"):
+        surgeon.remap(path, [])
 
 
 def test_a_link_which_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
