@@ -13,6 +13,7 @@ from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import Problem, RulesError, SurgeryError
 from ckpt_surgeon.execution import differences, kept
 from ckpt_surgeon.formats.edit import Edit
+from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source, sources_of
 from ckpt_surgeon.publishing import edited, require_editable
@@ -27,16 +28,17 @@ _SHARD = re.compile(r"-[0-9]+-of-[0-9]+\.[^.]+$")
 _MOST_LISTED = 5
 
 
-def edit(plan: Plan) -> Outcome:
+def edit(plan: Plan, *, reader: Reader | None = None) -> Outcome:
     """Carry out a plan in the file which it was made from, whatever its size; the file is the old one, or the complete new one.
 
     Possible where each tensor of the file keeps its bytes: names, ties and metadata may change. The entries keep the order
     of the file. The file is opened again and compared with the plan, and is put back when it differs.
+    reader: the file, where it is open already.
 
     Raises RulesError (nothing was touched) saying why it is not possible, DiskError, and LockedError when what went wrong could
     not be undone: then `recover` does it.
     """
-    path, header, change = _prepared(plan)
+    path, header, change = _prepared(plan, reader)
     if not change.is_empty:
         with edited(path, change):
             _read_back(path, header)
@@ -45,16 +47,16 @@ def edit(plan: Plan) -> Outcome:
     return replace(plan.outcome, notes=notes)
 
 
-def obstacles(plan: Plan) -> tuple[Problem, ...]:
+def obstacles(plan: Plan, *, reader: Reader | None = None) -> tuple[Problem, ...]:
     """Why a plan cannot be carried out in its own source; empty when it can. Nothing is written."""
     try:
-        _prepared(plan)
+        _prepared(plan, reader)
     except SurgeryError as error:
         return error.problems
     return ()
 
 
-def _prepared(plan: Plan) -> tuple[str, Header, Edit]:
+def _prepared(plan: Plan, reader: Reader | None) -> tuple[str, Header, Edit]:
     """The file, the header which it gets, and what of it changes. Raises SurgeryError for whatever stands against it."""
     from ckpt_surgeon.formats.registry import FORMATS
 
@@ -68,7 +70,7 @@ def _prepared(plan: Plan) -> tuple[str, Header, Edit]:
         left = [Problem(f"and {len(problems) - _MOST_LISTED} more", path)] if len(problems) > _MOST_LISTED else []
         raise RulesError([*problems[:_MOST_LISTED], *left, Problem("in place, each tensor has to keep its bytes", path, _HINT)])
     header = _in_file_order(plan)
-    with open_readers(plan) as readers:
+    with open_readers(plan, reader) as readers:
         try:
             return path, header, editor(readers[""], header, kept(plan, readers[""]))
         except SurgeryError as error:

@@ -10,6 +10,7 @@ from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Reader
+from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source
 from ckpt_surgeon.publishing import publish_file, publish_folder
@@ -29,14 +30,15 @@ def write(
     bare: bool = False,
     check: bool = False,
     progress: Progress | None = None,
+    reader: Reader | None = None,
 ) -> Outcome:
     """Write the checkpoint which a plan describes; the destination is the old one, or the complete new one.
 
     to: `safetensors`, `torch` or `sharded` (default: by the suffix of `out`). max_shard_size: bytes; a larger
     safetensors output becomes a folder of shards. force: replace what stands at `out`. bare: leave the envelope behind.
     check: compare the checksums, too, of what moves from `.pt` to `.pt` together with them.
-    progress: called with (bytes done, bytes in all). The output is opened again and compared with the plan before it
-    takes its name.
+    progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
+    again and compared with the plan before it takes its name.
 
     Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format.
     """
@@ -47,7 +49,7 @@ def write(
     if form == "safetensors" and max_shard_size is not None and plan.header.nbytes > max_shard_size:
         form = "sharded"
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
-    with open_readers(plan) as readers:
+    with uncollected(), open_readers(plan, reader) as readers:
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
         keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)

@@ -133,16 +133,18 @@ def _open_fetched(path: str, table: str | None) -> Reader:
 
 
 @contextmanager
-def open_readers(plan: Plan) -> Iterator[dict[str, Reader]]:
+def open_readers(plan: Plan, reader: Reader | None = None) -> Iterator[dict[str, Reader]]:
     """The open readers which a plan's sources name: the source itself (empty), and the model's own initialization.
 
+    reader: the source, where it is open already; it stays the caller's.
     Raises DiskError when the source is no longer what the plan was made from.
     """
     if plan.given_source is None:
         raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
     with ExitStack() as stack:
-        reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
-        if _planned_from(reader.header) != _planned_from(plan.source):
+        if reader is None:
+            reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
+        if reader.header is not plan.source and _planned_from(reader.header) != _planned_from(plan.source):
             raise DiskError("the source has changed since the plan was made", hint="run it again")
         readers = {"": reader}
         for file, keys in _initialized(plan).items():

@@ -120,7 +120,7 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Bytes of the contiguous tensor."""
-        return self.numel * self.dtype.itemsize
+        return prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"

@@ -85,16 +85,18 @@ def plan(
     require_coverage: float | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    reader: Reader | None = None,
 ) -> Plan:
     """The whole surgery as a value, from headers alone; `write` carries it out.
 
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
-    pass through. Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
+    pass through. reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
+    Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
     """
     from ckpt_surgeon.planning import make_plan
 
     known = rules_of(rules)
-    given_header = header_of(source, arguments=arguments, progress=progress)
+    given_header = header_of(source, arguments=arguments, progress=progress) if reader is None else reader.header
     wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
     allow = allowing(allow_missing, allow_unexpected)
     with uncollected():

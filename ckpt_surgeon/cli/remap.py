@@ -12,6 +12,7 @@ from ckpt_surgeon.errors import Problem, SurgeryError
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Outcome
+    from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.planning import Plan
 
 __all__ = ["command"]
@@ -37,17 +38,22 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
 
     Without rules it is a conversion. Nothing is written unless everything fits.
     """
+    from ckpt_surgeon.sources import open_source
     from ckpt_surgeon.surgery import plan
 
     max_shard_size = _checked(target, **wanted)
     if wanted["in_place"] and not wanted["dry_run"]:
         _recover(source)
     with view.progress("reading") as progress:
-        made = plan(source, given.rules, target, given.variables, **given.demands, arguments=given.arguments, progress=progress)
-    if wanted["dry_run"]:
-        return _show_plan(view, made, wanted["in_place"])
+        reader = open_source(source, arguments=given.arguments, progress=progress)
+    with reader:
+        with view.progress("reading") as progress:
+            demands: dict[str, Any] = {**given.demands, "arguments": given.arguments, "progress": progress}
+            made = plan(source, given.rules, target, given.variables, **demands, reader=reader)
+        if wanted["dry_run"]:
+            return _show_plan(view, made, wanted["in_place"], reader)
+        outcome = _carried_out(view, made, reader, **wanted | {"max_shard_size": max_shard_size})
     out = _file_of(source) if wanted["in_place"] else wanted["out"]
-    outcome = _carried_out(view, made, **wanted | {"max_shard_size": max_shard_size})
     verified = _verified(view, source, out, target, given, wanted) if wanted["verify"] else None
     from ckpt_surgeon.report.outcome import WrittenReport
 
@@ -71,7 +77,7 @@ def _recover(source: str) -> None:
         recover(_file_of(source))
 
 
-def _show_plan(view: View, made: Plan, in_place: bool) -> int:
+def _show_plan(view: View, made: Plan, in_place: bool, reader: Reader) -> int:
     """The plan, and whether it can be carried out in place when that was asked; 1 when it cannot."""
     from ckpt_surgeon.report.plan import PlanReport
 
@@ -79,21 +85,21 @@ def _show_plan(view: View, made: Plan, in_place: bool) -> int:
     if in_place:
         from ckpt_surgeon.editing import obstacles
 
-        found = obstacles(made)
+        found = obstacles(made, reader=reader)
     view.show(PlanReport(made, view.verbose, found))
     return 1 if found else 0
 
 
-def _carried_out(view: View, made: Plan, *, in_place: bool, out: str, max_shard_size: int | None, **wanted: Any) -> Outcome:
+def _carried_out(view: View, made: Plan, reader: Reader, *, in_place: bool, out: str, max_shard_size: int | None, **wanted: Any) -> Outcome:
     if in_place:
         from ckpt_surgeon.editing import edit
 
-        return edit(made)
+        return edit(made, reader=reader)
     from ckpt_surgeon.execution import write
 
     writing = {name: wanted[name] for name in ("to", "force", "bare", "check")}
     with view.progress("writing") as progress:
-        return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress)
+        return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress, reader=reader)
 
 
 def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool, **wanted: Any) -> int | None:

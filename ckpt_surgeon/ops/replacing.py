@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from typing import ClassVar
@@ -125,7 +125,7 @@ class _Replacer:
     def _longest(self, key: str, segments: Sequence[str], at: int) -> tuple[int, str] | None:
         """(its number of segments, its replacement) of the run to be replaced at this place."""
         best: tuple[_Pair, str] | None = None
-        for pair in merge(self.starting.get(segments[at], ()), self.anywhere, key=lambda pair: pair.rank):
+        for pair in self._candidates(segments[at]):
             if best is not None and (pair.length < best[0].length or best[0].pattern.is_literal):
                 break
             if at + pair.length > len(segments):
@@ -136,6 +136,11 @@ class _Replacer:
                 raise RulesError(f"replace: two runs of one length match in {escape(key)}: {patterns}", hint="Narrow one of them.")
             best = best if text is None else (pair, text)
         return None if best is None else (best[0].length, best[1])
+
+    def _candidates(self, segment: str) -> Iterable[_Pair]:
+        """The pairs which may match a run that starts with this segment, the longest first."""
+        starting = self.starting.get(segment, ())
+        return merge(starting, self.anywhere, key=lambda pair: pair.rank) if self.anywhere else starting
 
 
 def _pair(run: str, replacement: str) -> _Pair:

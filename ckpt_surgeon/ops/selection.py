@@ -36,6 +36,13 @@ class Selection:
         """Whether any pattern matches."""
         return key in self.literals or any(key.startswith(head) and pattern.match(key) is not None for head, pattern in self.heads)
 
+    def candidates(self, keys: Sequence[str]) -> Sequence[str]:
+        """The keys which may match, in order: those which start as one of the patterns does."""
+        heads = tuple(head for head, _ in self.heads)
+        if not self.literals:
+            return [key for key in keys if key.startswith(heads)]
+        return [key for key in keys if key in self.literals or key.startswith(heads)]
+
     def found(self, key: str) -> Iterator[tuple[Pattern, dict[str, str]]]:
         """Each pattern which matches, with what it captures."""
         if key in self.literals:
@@ -86,7 +93,7 @@ class Pairs:
         places: list[tuple[str, str]] = []
         problems: list[Problem] = []
         used: set[str] = set()
-        for key in keys:
+        for key in self.selection.candidates(keys):
             found = list(self.selection.found(key))
             if not found:
                 continue
