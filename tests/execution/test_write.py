@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import CoverageError, DiskError, ModelError
+from ckpt_surgeon.sources import open_source
 
 
 def state_dict() -> dict[str, torch.Tensor]:
@@ -263,3 +264,21 @@ def test_a_rename_moves_bytes_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_source_which_is_open_already_is_read_once(tmp_path):
+    path, out = saved(tmp_path, "safetensors"), tmp_path / "out.pt"
+    with open_source(path) as reader:
+        path.unlink()  # opening it again would fail
+        plan = surgeon.plan(path, [{"strip_prefix": "module."}], reader=reader)
+        surgeon.write(plan, out, reader=reader)
+    assert_same(read(out), {key.removeprefix("module."): tensor for key, tensor in state_dict().items()})
+
+
+def test_an_open_reader_of_another_source_is_refused(tmp_path):
+    path = saved(tmp_path, "safetensors")
+    plan = surgeon.plan(path)
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with open_source(tmp_path / "other.safetensors") as reader, pytest.raises(DiskError, match="has changed"):
+        surgeon.write(plan, tmp_path / "out.pt", reader=reader)
+    assert not (tmp_path / "out.pt").exists()

@@ -1,9 +1,16 @@
 """Where keys stand in the output, and what becomes of tied names."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 from planned import header, names, planned
 
 from ckpt_surgeon.errors import CoverageError, RulesError
+from ckpt_surgeon.ops.defaults import NameDefaults
+from ckpt_surgeon.ops.protocol import Move
+from ckpt_surgeon.planning import make_plan
+from ckpt_surgeon.rules.rule import Rule, Rules
 from ckpt_surgeon.spec import Opaque, TensorSpec
 
 FIVE = header(a=(2,), q=(2,), m=(4, 2), v=(2,), z=(1,))
@@ -32,6 +39,23 @@ ORDERS = [
         "a v q m z",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Backwards(NameDefaults):
+    """An op of another package, which says its edits from the last key to the first."""
+
+    name: ClassVar[str] = "backwards"
+    ends: str
+
+    def edits(self, keys, target):
+        return [Move(key, f"{key}.{self.ends}") for key in reversed(keys)]
+
+
+def test_the_order_of_an_ops_edits_does_not_matter():
+    plan = make_plan(Rules((Rule(Backwards("new")),)), FIVE, None)
+    assert list(plan.header) == ["a.new", "q.new", "m.new", "v.new", "z.new"]
+    assert [recipe.key for recipe in plan.recipes.values()] == list(FIVE)
 
 
 @pytest.mark.parametrize(("rules", "wanted"), [case[1:] for case in ORDERS], ids=[case[0] for case in ORDERS])
