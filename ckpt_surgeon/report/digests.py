@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from ckpt_surgeon.comparison import Digests
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text
 from ckpt_surgeon.report.page import Block, Column, Document, Line, Section, Table
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.comparison import Digests
 
 __all__ = ["digest_line", "digest_section", "digests_document"]
 
