@@ -25,7 +25,7 @@ __all__ = ["command"]
 @model_options
 @common_options
 def command(view: View, ckpt: str, match: tuple[str, ...], digest: str | None, arguments: dict[str, Any]) -> int:
-    """List what CKPT (a checkpoint or a model) holds, by its header alone; exits 1 where --match finds nothing."""
+    """List what CKPT (a checkpoint or a model) holds, by its header alone unless --digest is given; exits 1 where --match finds nothing."""
     from ckpt_surgeon.keys.matching import matching
     from ckpt_surgeon.report.header import HeaderReport
 
