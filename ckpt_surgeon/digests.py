@@ -58,13 +58,14 @@ class Digester:
 
 def _lines(header: Header, tensors: Mapping[str, str]) -> Iterator[bytes]:
     """One line of JSON for each tensor, sorted by key: key, dtype, shape, digest; of tied ones all but the first name it as well."""
-    import json
+    from json import JSONEncoder
 
+    encode = JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one anew for each line
     firsts: dict[str, str] = {}
     for key in sorted(tensors):
         spec, first = header.tensors[key], firsts.setdefault(header.canonical(key), key)
         row = [key, spec.dtype.name, spec.shape, tensors[key], *([first] if first != key else [])]
-        yield json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+        yield encode(row).encode("ascii") + b"\n"
 
 
 def digests_of(reader: Reader, algorithm: str, progress: Progress | None = None) -> Digests:
