@@ -11,7 +11,7 @@ from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
     from ckpt_surgeon import finetune as finetune
-    from ckpt_surgeon.comparison import Diff, Outcome
+    from ckpt_surgeon.comparison import Diff, Digests, Outcome
     from ckpt_surgeon.editing import edit
     from ckpt_surgeon.errors import (
         CorruptError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.spec import DType, Header, TensorSpec
-    from ckpt_surgeon.surgery import diff, inspect, plan
+    from ckpt_surgeon.surgery import diff, digest, inspect, plan
     from ckpt_surgeon.verification import verify
 
 __version__ = "0.1.0"
@@ -42,6 +42,7 @@ __all__ = [
     "CoverageError",
     "DType",
     "Diff",
+    "Digests",
     "DiskError",
     "Header",
     "LimitError",
@@ -56,6 +57,7 @@ __all__ = [
     "TensorSpec",
     "UnsafeError",
     "diff",
+    "digest",
     "edit",
     "explain",
     "finetune",
@@ -76,6 +78,7 @@ __getattr__ = deferred(
     {
         "finetune": "",
         "Diff": "comparison",
+        "Digests": "comparison",
         "Outcome": "comparison",
         "CorruptError": "errors",
         "CoverageError": "errors",
@@ -102,6 +105,7 @@ __getattr__ = deferred(
         "Header": "spec",
         "TensorSpec": "spec",
         "diff": "surgery",
+        "digest": "surgery",
         "inspect": "surgery",
         "plan": "surgery",
         "verify": "verification",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
@@ -16,6 +17,9 @@ from ckpt_surgeon.planning import Plan, Source
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.digests import Digester
 
 __all__ = ["differences", "kept", "write"]
 
@@ -29,6 +33,7 @@ def write(
     force: bool = False,
     bare: bool = False,
     check: bool = False,
+    digest: str | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
 ) -> Outcome:
@@ -37,10 +42,12 @@ def write(
     to: `safetensors`, `torch` or `sharded` (default: by the suffix of `out`). max_shard_size: bytes; a larger
     safetensors output becomes a folder of shards. force: replace what stands at `out`. bare: leave the envelope behind.
     check: compare the checksums, too, of what moves from `.pt` to `.pt` together with them.
+    digest: `sha256` or `blake3`: take digests of the tensors while they are written; see `Outcome.digests`.
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
-    Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format.
+    Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format;
+    SurgeryError for a digest which is unknown or not installed.
     """
     from ckpt_surgeon.formats.creating import format_of
 
@@ -48,19 +55,36 @@ def write(
     form = format_of(destination, to)
     if form == "safetensors" and max_shard_size is not None and plan.header.nbytes > max_shard_size:
         form = "sharded"
+    digester = _digester(digest)
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
     with uncollected(), open_readers(plan, reader) as readers:
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
         keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
-        output = _Output(destination, form, header, keep, max_shard_size)
+        output = _Output(destination, form, header, keep, max_shard_size, digester)
         publish = publish_folder if form == "sharded" else publish_file
         with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
             output.fill(temporary, plan, evaluator, progress)
             output.read_back(temporary)
     left = tuple(_beside(plan)) if bare else ()
-    notes = (*plan.notes, *([f"left behind: {', '.join(map(escape, left))}"] if left else []))
-    return replace(plan.outcome, left_behind=left, notes=notes)
+    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *_notes(plan, left, digest)))
+    return replace(outcome, digests=digester.digests(plan.header)) if digester else outcome
+
+
+def _digester(algorithm: str | None) -> Digester | None:
+    if algorithm is None:
+        return None
+    from ckpt_surgeon.digests import Digester
+
+    return Digester(algorithm)
+
+
+def _notes(plan: Plan, left: tuple[str, ...], digest: str | None) -> Iterator[str]:
+    """What was left behind, and what no digest covers."""
+    if left:
+        yield f"left behind: {', '.join(map(escape, left))}"
+    if digest is not None and plan.header.opaque:
+        yield f"no part of the digest, since they are no plain tensors: {', '.join(map(escape, plan.header.opaque))}"
 
 
 def _without_envelope(plan: Plan, bare: bool) -> Header:
@@ -124,13 +148,14 @@ def _files(given: Any) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What is to stand at a destination: its format, its header, what is kept of the source."""
+    """What is to stand at a destination: its format, its header, what is kept of the source, and what takes digests of it."""
 
     destination: str
     form: str
     header: Header
     keep: Keep
     max_shard_size: int | None
+    digester: Digester | None
 
     def fill(self, path: str, plan: Plan, evaluator: Evaluator, progress: Progress | None) -> None:
         """Write every tensor of the plan to a new file (or folder) at `path`."""
@@ -142,7 +167,8 @@ class _Output:
             for key, recipe in plan.recipes.items():
                 if isinstance(recipe.spec, Opaque):
                     continue
-                writer.write(key, evaluator.parts(recipe))
+                parts = evaluator.parts(recipe)
+                writer.write(key, parts if self.digester is None else self.digester.passing(key, parts))
                 done += recipe.spec.nbytes
                 if progress is not None:
                     progress(done, total)

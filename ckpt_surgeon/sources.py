@@ -82,10 +82,10 @@ def header_of(given: Any, *, arguments: Mapping[str, Any] | None = None, progres
 
 
 def require_values(reader: Reader, role: str) -> None:
-    """ModelError where the header is all that there is. role: `source` or `target`, for the message."""
+    """ModelError where the header is all that there is. role: what it is called in the message, `source`."""
     if isinstance(reader, HeaderReader):
         raise ModelError(
-            f"the {role} has no values to compare: it is a model on the meta device, or a header alone",
+            f"the {role} has no values: it is a model on the meta device, or a header alone",
             hint="give a checkpoint; in Python, a module or a state_dict with weights",
         )
 

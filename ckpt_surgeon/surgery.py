@@ -12,11 +12,11 @@ from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, req
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
-    from ckpt_surgeon.comparison import Diff
+    from ckpt_surgeon.comparison import Diff, Digests
     from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.planning import Plan
 
-__all__ = ["diff", "inspect", "plan"]
+__all__ = ["diff", "digest", "inspect", "plan"]
 
 
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
@@ -26,6 +26,21 @@ def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: 
     Raises DiskError, CorruptError, UnsafeError, LimitError, ModelError.
     """
     return header_of(path, arguments=arguments, progress=progress)
+
+
+def digest(
+    path: Any, algorithm: str = "sha256", *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None
+) -> Digests:
+    """A digest of each tensor and of the whole, as `write(plan, out, digest=algorithm)` takes them; every weight is read once.
+
+    algorithm: `sha256`, or `blake3` where it is installed. progress: as of `inspect`; then called with (bytes read, bytes in all).
+    Raises what `inspect` and reading raise, ModelError for a model without values, SurgeryError for an algorithm which is not there.
+    """
+    from ckpt_surgeon.digests import digests_of
+
+    with open_source(path, arguments=arguments, progress=progress) as reader:
+        require_values(reader, "checkpoint")
+        return digests_of(reader, algorithm, progress)
 
 
 def diff(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ckpt_surgeon.cli.digest_option import digest_option
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
 from ckpt_surgeon.cli.view import View, common_options
 from ckpt_surgeon.errors import Problem, SurgeryError
@@ -29,6 +30,7 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
 @click.option("--bare", is_flag=True, help="Leave behind what stands around the weights.")
 @click.option("--check", is_flag=True, help="Compare the checksums of all bytes, also of those which keep theirs.")
+@digest_option("Say what the output's tensors come to (sha256), taken while they are written.")
 @click.option("--verify", is_flag=True, help="Load the output into the target too, strictly.")
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), help="Where --verify loads.")
 @rule_options
@@ -97,7 +99,7 @@ def _carried_out(view: View, made: Plan, reader: Reader, *, in_place: bool, out:
         return edit(made, reader=reader)
     from ckpt_surgeon.execution import write
 
-    writing = {name: wanted[name] for name in ("to", "force", "bare", "check")}
+    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "digest")}
     with view.progress("writing") as progress:
         return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress, reader=reader)
 
@@ -107,6 +109,8 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
     from ckpt_surgeon.formats.creating import format_of
     from ckpt_surgeon.shards import parse_size
 
+    if wanted["digest"] and (wanted["in_place"] or dry_run):
+        _refuse_digest("--in-place" if wanted["in_place"] else "--dry-run")
     if wanted["in_place"]:
         _refuse_beside_in_place(out=out, **{name: wanted[name] for name in ("to", "max_shard_size", "force", "bare", "check")})
     elif out is None and not dry_run:
@@ -128,6 +132,12 @@ def _refuse_beside_in_place(**options: Any) -> None:
     given = ["-o" if name == "out" else f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
         raise click.UsageError(f"--in-place writes no other file, so it excludes {', '.join(given)}", click.get_current_context())
+
+
+def _refuse_digest(other: str) -> NoReturn:
+    """click.UsageError: where no tensor is written, none is read."""
+    hint = "`inspect CKPT --digest` reads a file for it"
+    raise click.UsageError(f"{other} writes no tensors, of which --digest could be taken; {hint}", click.get_current_context())
 
 
 def _verified(view: View, source: str, out: str, target: str | None, given: Given, wanted: dict[str, Any]) -> Outcome:

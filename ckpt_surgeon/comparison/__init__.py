@@ -1,4 +1,4 @@
-"""Header x Header -> Diff(missing, unexpected, mismatched, matched, casts, values), coverage; Outcome, what a load came to. Pure."""
+"""Header x Header -> Diff(missing, unexpected, mismatched, matched, casts, values), coverage; Outcome, Digests. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
     from ckpt_surgeon.comparison.diff import Diff, compare, fills_itself, fits
     from ckpt_surgeon.comparison.hints import Wrappers
-    from ckpt_surgeon.comparison.outcome import Outcome
+    from ckpt_surgeon.comparison.outcome import Digests, Outcome
     from ckpt_surgeon.comparison.values import Distance, Values
 
 __all__ = [
     "Coverage",
     "Diff",
+    "Digests",
     "Distance",
     "Outcome",
     "Values",
@@ -31,6 +32,7 @@ __getattr__ = deferred(
     {
         "Coverage": "coverage",
         "Diff": "diff",
+        "Digests": "outcome",
         "Distance": "values",
         "Outcome": "outcome",
         "Values": "values",

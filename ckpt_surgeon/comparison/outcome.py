@@ -1,11 +1,24 @@
-"""Outcome: what became of each target key."""
+"""Outcome: what became of each target key; Digests: what its bytes come to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Outcome"]
+__all__ = ["Digests", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What the bytes of tensors come to, in hexadecimal.
+
+    algorithm: `sha256` or `blake3`. tensors: key -> the digest of its contiguous little-endian bytes, tied keys included.
+    whole: of keys, dtypes, shapes, values and ties together, the same for every format, sharding and order of keys.
+    """
+
+    algorithm: str
+    tensors: Mapping[str, str]
+    whole: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +28,7 @@ class Outcome:
     exact: same key and bytes. renamed: same bytes under another name. adapted: computed or reshaped.
     initialized: by an `init` rule. missing_keys, unexpected_keys: torch's. dropped: source key -> reason.
     filled: buffers which torch fills itself. left_behind: what stood around the weights and was not written.
-    coverage: elements loaded / elements wanted; coverage_keys: likewise by keys.
+    coverage: elements loaded / elements wanted; coverage_keys: likewise by keys. digests: of what was written, where they were asked for.
     """
 
     missing_keys: tuple[str, ...] = ()
@@ -30,6 +43,7 @@ class Outcome:
     coverage: float = 1.0
     coverage_keys: float = 1.0
     notes: tuple[str, ...] = ()
+    digests: Digests | None = None
 
     @property
     def new(self) -> tuple[str, ...]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import byte_text, count_text
+from ckpt_surgeon.report.digests import digest_line, digests_document
 from ckpt_surgeon.report.entries import entry_document
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.comparison import Digests
 
 __all__ = ["HeaderReport", "parameter_positions"]
 
@@ -27,11 +32,16 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class HeaderReport:
-    """What a checkpoint or a model holds. `shown`: the keys to list (None: all); positions are those in the whole."""
+    """What a checkpoint or a model holds. `shown`: the keys to list (None: all); positions are those in the whole.
+
+    digests: of its tensors, where they were taken; each is shown where `detailed`.
+    """
 
     header: Header
     name: str
     shown: Collection[str] | None = None
+    digests: Digests | None = None
+    detailed: bool = False
 
     def page(self) -> Page:
         """What stands around the weights, the entries, the total."""
@@ -49,6 +59,7 @@ class HeaderReport:
             "elements": header.numel,
             "nbytes": header.nbytes,
             "entries": list(self._entry_documents()),
+            "digests": digests_document(self.digests, self.shown),
             "metadata": dict(header.metadata),
             "envelope": {
                 "path": envelope.path,
@@ -78,7 +89,7 @@ class HeaderReport:
             facts.append(f"table: {escape(envelope.path) or '(the root)'}")
         if envelope.optimizers:
             facts.append(f"optimizer state: {', '.join(map(escape, envelope.optimizers))}")
-        return [Line(fact) for fact in facts]
+        return [*(Line(fact) for fact in facts), *digest_line(self.digests, len(self.header.opaque))]
 
     def _around(self) -> list[Block]:
         envelope = self.header.envelope
@@ -95,6 +106,7 @@ class HeaderReport:
 
     def _entries(self) -> list[Block]:
         header = self.header
+        digests = self.digests if self.detailed else None
         positions = parameter_positions(header)
         other = "-" if header.kinds else ""
         cells = cache(_cells)
@@ -102,8 +114,9 @@ class HeaderReport:
         for i, key in self._keys():
             tied = escape(header.aliases[key]) if key in header.aliases else ""
             place = str(positions[key]) if key in positions else other
-            rows.append((str(i), place, escape(key), *cells(header.entries[key]), tied))
-        return [Section("state_dict"), Table(_COLUMNS, tuple(rows)).trimmed()] if rows else [Line("no such key", "bad")]
+            rows.append((str(i), place, escape(key), *cells(header.entries[key]), tied, digests.tensors.get(key, "") if digests else ""))
+        columns = (*_COLUMNS, Column(digests.algorithm if digests else "", "code"))
+        return [Section("state_dict"), Table(columns, tuple(rows)).trimmed()] if rows else [Line("no such key", "bad")]
 
     def _total(self) -> list[Block]:
         header = self.header

@@ -9,6 +9,7 @@ from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Plan
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
+from ckpt_surgeon.report.digests import digest_line, digest_section, digests_document
 from ckpt_surgeon.report.entries import block_text, folded, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
 from ckpt_surgeon.report.plan import class_counts, optimizer_document, optimizer_lines
@@ -35,10 +36,12 @@ class WrittenReport:
             f"remap {escape(self.path)}",
             lines,
             _coverage(outcome) if plan.target is not None else [],
+            digest_line(outcome.digests),
             [] if self.verified is None else _verified(self.path, self.verified),
             _new_section(outcome, detailed=self.detailed),
             reasons_section("dropped", outcome.dropped, detailed=self.detailed),
             optimizer_lines(self._written()),
+            digest_section(outcome.digests) if self.detailed else [],
             notes_section(dict.fromkeys((*plan.notes, *outcome.notes, *(self.verified.notes if self.verified else ())))),
         )
 
@@ -101,6 +104,7 @@ def outcome_document(outcome: Outcome, action: str, path: str) -> Document:
         "left_behind": list(outcome.left_behind),
         "coverage": outcome.coverage,
         "coverage_keys": outcome.coverage_keys,
+        "digests": digests_document(outcome.digests),
         "notes": list(outcome.notes),
     }
 

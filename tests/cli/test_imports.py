@@ -74,8 +74,16 @@ def test_a_model_needs_torch():
     assert "torch" in loaded("inspect", "nets:net")[1]
 
 
-def test_bytes_which_only_move_need_no_torch():
-    ended, names = loaded("remap", "plain.safetensors", "-o", "a.safetensors")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("remap", "plain.safetensors", "-o", "a.safetensors"),
+        ("remap", "plain.safetensors", "-o", "a.safetensors", "--digest"),
+        ("inspect", "wrapped.pth", "--digest"),
+    ],
+)
+def test_bytes_which_only_move_need_no_torch(words):
+    ended, names = loaded(*words)
     assert ended == 0
     assert not names & LIGHT
 
@@ -99,6 +107,7 @@ FORMS = ("ckpt_surgeon.report.html", "ckpt_surgeon.report.markdown", "html", "em
         (("inspect", "plain.safetensors"), (*RULES_ROOMS, *FORMS, "ckpt_surgeon.comparison", "ckpt_surgeon.model.building", "hashlib")),
         (("diff", "plain.safetensors", "plain.safetensors"), (*RULES_ROOMS, *FORMS, "ckpt_surgeon.model.building", "rapidfuzz", "hashlib")),
         (("remap", "plain.safetensors", "--dry-run"), (*FORMS, "ckpt_surgeon.rules.reader", "ckpt_surgeon.execution")),
+        (("remap", "plain.safetensors", "-o", "a.safetensors"), (*FORMS, "ckpt_surgeon.digests")),
     ],
 )
 def test_a_command_loads_what_it_uses_and_no_more(words, rooms):

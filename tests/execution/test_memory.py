@@ -42,7 +42,9 @@ def moves_in_little_memory(folder: Path, *nbytes: int) -> None:
     """From safetensors to safetensors and `.pt`, from `.pt` to both."""
     source, total = sparse(folder / "source.safetensors", *nbytes), sum(nbytes)
     rule = ("-e", "replace: {layers: blocks}")
-    assert peak_of("remap", source, *rule, "-o", folder / "first.safetensors") < MAX_PEAK
+    for words in ((), ("--digest",)):
+        assert peak_of("remap", source, *rule, "-o", folder / "first.safetensors", "--force", *words) < MAX_PEAK
+    assert peak_of("inspect", folder / "first.safetensors", "--digest") < MAX_PEAK
     (folder / "first.safetensors").unlink()
     assert peak_of("remap", source, *rule, "-o", folder / "first.pt") < MAX_PEAK
     for name in ("second.pt", "second.safetensors"):

@@ -21,17 +21,23 @@ WORKPLACE, ASIDE = ".{}.ckpt-surgeon-tmp", "replaced.ckpt-surgeon-tmp"
 
 @dataclass(frozen=True)
 class Scenario:
-    """A source, a destination, and whether an older output stands there; `lacks_exchange`: two names cannot be exchanged."""
+    """A source, a destination, and whether an older output stands there; `lacks_exchange`: two names cannot be exchanged.
+
+    takes_digest: bytes are read on their way, and not moved by the system.
+    """
 
     source: str
     out: str
     is_over_old: bool
     lacks_exchange: bool = False
+    takes_digest: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.source} to {'an old' if self.is_over_old else 'a new'} {self.out}" + (
-            " without exchange" if self.lacks_exchange else ""
+        return (
+            f"{self.source} to {'an old' if self.is_over_old else 'a new'} {self.out}"
+            + (" without exchange" if self.lacks_exchange else "")
+            + (" with a digest" if self.takes_digest else "")
         )
 
     @property
@@ -45,6 +51,7 @@ SCENARIOS = (
         for source, out in (("in.pt", "out.pt"), ("in.safetensors", "out.safetensors"))
         for is_over_old in (False, True)
     ),
+    Scenario("in.pt", "out.safetensors", True, takes_digest=True),
     *(Scenario("in.safetensors", "shards", is_over_old) for is_over_old in (False, True)),
     Scenario("in.pt", "shards", True, lacks_exchange=True),
 )
@@ -81,13 +88,14 @@ class Stage:
 
     def write(self) -> None:
         """A conversion, by the library."""
-        _convert(self._plan, self.out, self.shard_bytes)
+        _convert(self._plan, self.out, self.shard_bytes, "sha256" if self.scenario.takes_digest else None)
 
     @property
     def words(self) -> list[str]:
         """The same, as words of the command line."""
         shards = [] if self.shard_bytes is None else ["--max-shard-size", str(self.shard_bytes)]
-        return ["remap", str(self.source), "-o", str(self.out), "--force", *shards]
+        digest_words = ["--digest"] if self.scenario.takes_digest else []
+        return ["remap", str(self.source), "-o", str(self.out), "--force", *shards, *digest_words]
 
     @property
     def workplace(self) -> Path:
@@ -134,8 +142,8 @@ class Stage:
         return broken + ([] if digest(self.source) == self._source_digest else ["the source has changed"])
 
 
-def _convert(plan: surgeon.Plan, out: Path, shard_bytes: int | None) -> None:
-    surgeon.write(plan, str(out), force=True, max_shard_size=shard_bytes)
+def _convert(plan: surgeon.Plan, out: Path, shard_bytes: int | None, algorithm: str | None = None) -> None:
+    surgeon.write(plan, str(out), force=True, max_shard_size=shard_bytes, digest=algorithm)
 
 
 def remove(path: Path) -> None:

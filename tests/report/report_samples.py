@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ckpt_surgeon.comparison import Diff, Outcome, compare
+from ckpt_surgeon.comparison import Diff, Digests, Outcome, compare
 from ckpt_surgeon.ops.channels import AdaptInChannels
 from ckpt_surgeon.ops.splitting import Split
 from ckpt_surgeon.planning.recipe import Derived, Plan, Source
@@ -50,6 +50,8 @@ HEADER = Header(
     format="torch",
     envelope=ENVELOPE,
 )
+
+DIGESTS = Digests("sha256", {key: f"{i:064x}" for i, key in enumerate(HEADER.tensors)}, "ab" * 32)
 
 WRAPPED = compare(
     Header({f"module.{key}": spec(8, 8, 1, 1) for key in BLOCKS}),

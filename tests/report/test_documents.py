@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from report_samples import HEADER, MIXED, PLAN, SAME, WRAPPED, named
+from report_samples import DIGESTS, HEADER, MIXED, PLAN, SAME, WRAPPED, named
 from test_explanation_report import BACK, FORTH
 from test_outcome_report import VERIFIED
 from test_values_report import EQUAL, VALUES
@@ -25,7 +25,12 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery")
 
 REPORTS = {
-    "header": [HeaderReport(HEADER, "a.pth"), HeaderReport(HEADER, "a.pth", {"fc.bias"}), HeaderReport(Header({}), "empty")],
+    "header": [
+        HeaderReport(HEADER, "a.pth"),
+        HeaderReport(HEADER, "a.pth", {"fc.bias"}),
+        HeaderReport(Header({}), "empty"),
+        HeaderReport(HEADER, "a.pth", digests=DIGESTS),
+    ],
     "diff": [
         DiffReport(diff, "a", "b")
         for diff in (MIXED, SAME, WRAPPED, named(MIXED, nearest={"a": "b"}), named(SAME, values=EQUAL), named(MIXED, values=VALUES))
@@ -39,6 +44,7 @@ REPORTS = {
     "outcome": [
         WrittenReport(PLAN, PLAN.outcome, "a.pth"),
         WrittenReport(PLAN, PLAN.outcome, "a.pth", VERIFIED),
+        WrittenReport(PLAN, replace(PLAN.outcome, digests=DIGESTS), "a.pth"),
         VerifiedReport(VERIFIED, "a.pth", "net:flow"),
     ],
     "explanation": [ExplanationReport(BACK), ExplanationReport(FORTH), ExplanationReport(replace(BACK, entry=None, recipe=None))],

@@ -1,7 +1,7 @@
 """`inspect`: positions, shapes, sizes, ties, what stands around the weights."""
 
 import pytest
-from report_samples import ENVELOPE, HEADER, spec
+from report_samples import DIGESTS, ENVELOPE, HEADER, spec
 
 from ckpt_surgeon.report.header import HeaderReport, parameter_positions
 from ckpt_surgeon.report.rendering import render
@@ -114,3 +114,15 @@ def test_the_document_holds_each_entry_as_it_is():
 def test_an_opaque_name_is_shown_in_one_line():
     lines = rows(Header({"a\nb": Opaque("x\ny")}))
     assert "0 a\\nb x\\ny opaque" in lines
+
+
+def test_digests_are_told_where_they_were_taken():
+    short = render(HeaderReport(HEADER, "a.pth", digests=DIGESTS))
+    assert f"digest: sha256:{DIGESTS.whole} (without 1 opaque)" in short.splitlines()
+    assert DIGESTS.tensors["fc.bias"] not in short
+    lines = [line.split() for line in render(HeaderReport(HEADER, "a.pth", digests=DIGESTS, detailed=True)).splitlines()]
+    assert [line[-1] for line in lines if "fc.bias" in line] == [DIGESTS.tensors["fc.bias"]]
+    assert not [line for line in rows(HEADER) if "digest" in line or "sha256" in line]
+    assert HeaderReport(HEADER, "a.pth").document()["digests"] is None
+    document = HeaderReport(HEADER, "a.pth", {"extra", "fc.bias"}, DIGESTS).document()
+    assert document["digests"] == {"algorithm": "sha256", "whole": DIGESTS.whole, "tensors": {"fc.bias": DIGESTS.tensors["fc.bias"]}}

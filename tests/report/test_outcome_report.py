@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from report_samples import PLAN
+from report_samples import DIGESTS, PLAN
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.report.outcome import VerifiedReport, WrittenReport
@@ -79,3 +79,13 @@ def test_the_document_bears_torchs_names():
     assert document["missing_keys"] == ["fc.weight", "fc.bias"]
     assert document["unexpected_keys"] == []
     assert document["exact"] == ["a", "b"]
+
+
+def test_digests_are_told_where_they_were_taken():
+    outcome = replace(PLAN.outcome, digests=DIGESTS)
+    assert f"digest: sha256:{DIGESTS.whole}" in lines_of(WrittenReport(PLAN, outcome, "flow.pth"))
+    line = f"fc.bias {DIGESTS.tensors['fc.bias']}"
+    assert line not in lines_of(WrittenReport(PLAN, outcome, "flow.pth"))
+    assert line in lines_of(WrittenReport(PLAN, outcome, "flow.pth", detailed=True))
+    assert not [line for line in lines_of(WrittenReport(PLAN, PLAN.outcome, "flow.pth", detailed=True)) if "digest" in line]
+    assert WrittenReport(PLAN, outcome, "flow.pth").document()["digests"]["tensors"] == dict(DIGESTS.tensors)
