@@ -1,4 +1,4 @@
-"""Rule, Condition, Allow, Finetune, Rules: what a rules file says, as values. Knows neither YAML nor pydantic."""
+"""Rule, Condition, Allow, Finetune, Rules: what a rules file says, as values. Knows no YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command imports: header work needs neither torch nor numpy, pydantic or yaml."""
+"""What a command imports: header work needs neither torch nor numpy or yaml."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from cli_runs import environment
 
 pytestmark = pytest.mark.usefixtures("folder")
 
-LIGHT = {"torch", "numpy", "pydantic"}
+LIGHT = {"torch", "numpy"}
 CODE = """
 import sys
 from ckpt_surgeon.cli import main
@@ -47,7 +47,7 @@ def loaded(*words: str) -> tuple[int, set[str]]:
         (("inspect", "nothing.pth"), 5),
     ],
 )
-def test_headers_need_no_torch_numpy_pydantic_or_yaml(words, code):
+def test_headers_need_no_torch_numpy_or_yaml(words, code):
     ended, names = loaded(*words)
     assert ended == code
     assert not names & (LIGHT | {"yaml"})
