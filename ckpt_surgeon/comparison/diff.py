@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
-from ckpt_surgeon.comparison.hints import Wrappers, find_wrappers, nearest_keys
 from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
 
 if TYPE_CHECKING:
+    from ckpt_surgeon.comparison.hints import Wrappers
     from ckpt_surgeon.comparison.values import Values
     from ckpt_surgeon.keys.pattern import Pattern
 
@@ -104,6 +104,7 @@ def compare(
     hidden = set(allowed)
     missing = {key: entry for key, entry in missing.items() if key not in hidden}
     unexpected = {key: entry for key, entry in unexpected.items() if key not in hidden}
+    wrappers, nearest = _guesses(unexpected, missing)
     loaded = [key for key in (*matched, *filled) if tied.get(key, key) not in new]
     return Diff(
         missing=missing,
@@ -114,10 +115,19 @@ def compare(
         coverage_counts=coverage_of(target, loaded, allow_missing),
         filled=tuple(filled),
         allowed=tuple(allowed),
-        wrappers=find_wrappers(unexpected, missing),
-        nearest=nearest_keys(missing, unexpected),
+        wrappers=wrappers,
+        nearest=nearest,
         notes=tuple(f"{key}: {pairs[key][0]} stands for {pairs[key][1]}" for key in matched if _differs_by_one(pairs.get(key))),
     )
+
+
+def _guesses(unexpected: Mapping[str, Entry], missing: Mapping[str, Entry]) -> tuple[Wrappers | None, dict[str, str]]:
+    """What the names which lack a partner may have in common: wrappers, and the nearest ones."""
+    if not unexpected or not missing:
+        return None, {}
+    from ckpt_surgeon.comparison.hints import find_wrappers, nearest_keys
+
+    return find_wrappers(unexpected, missing), nearest_keys(missing, unexpected)
 
 
 def _tied(present: Mapping[str, Entry], target: Header) -> dict[str, str]:

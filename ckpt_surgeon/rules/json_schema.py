@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ckpt_surgeon.ops.registry import OPS, OpType
-from ckpt_surgeon.rules.sections import ALLOW, CLASSES, VERSION
+from ckpt_surgeon.rules.finetune_section import CLASSES
+from ckpt_surgeon.rules.sections import ALLOW, VERSION
 
 __all__ = ["json_schema"]
 

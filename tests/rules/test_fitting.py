@@ -68,5 +68,5 @@ def test_a_value_which_does_not_fit_is_told_where(kind, value, places):
 
 @pytest.mark.parametrize("kind", [object, complex, Any, set[int], tuple, dict[int, str], Literal[1], int | bytes])
 def test_a_type_which_no_rules_file_can_give_is_refused(kind):
-    with pytest.raises(RulesError, match="op: field has the type .*, which no rules file can give"):
+    with pytest.raises(RulesError, match=r"op: field has the type .*, which no rules file can give"):
         schema_of_type(kind, "op: field")
