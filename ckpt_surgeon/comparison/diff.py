@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
+from ckpt_surgeon.comparison.fitting import fills_itself, fits
 from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.comparison.values import Values
     from ckpt_surgeon.keys.pattern import Pattern
 
-__all__ = ["Diff", "compare", "fills_itself", "fits"]
+__all__ = ["Diff", "compare"]
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,6 @@ class Diff:
     def is_equal(self) -> bool:
         """Whether nothing differs at all: `same`, no dtype, and none of the values which were compared."""
         return self.same and not self.casts and not (self.values and self.values.different)
-
-
-def fits(source: Entry, target: Entry) -> bool:
-    """Whether a source entry may stand for a target entry: equal shapes, or `[1]` and `[]`."""
-    if isinstance(source, Opaque) or isinstance(target, Opaque):
-        return isinstance(source, Opaque) and isinstance(target, Opaque)
-    return source.shape == target.shape or {source.shape, target.shape} == {(), (1,)}
-
-
-def fills_itself(key: str, target: Header, present: Collection[str]) -> bool:
-    """Whether torch fills this target buffer when a file written before it existed lacks it.
-
-    It is `num_batches_tracked` of a batch norm whose `running_mean` is there.
-    Source: torch.nn.modules.batchnorm._NormBase._load_from_state_dict.
-    """
-    module, dot, leaf = key.rpartition(".")
-    entry = target.entries[key]
-    is_counter = leaf == "num_batches_tracked" and isinstance(entry, TensorSpec) and entry.numel == 1
-    return is_counter and f"{module}{dot}running_mean" in present
 
 
 def compare(

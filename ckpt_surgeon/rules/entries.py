@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.keys.folding import Scheme
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
@@ -201,6 +200,8 @@ def _read_places(op: Any, node: Node) -> tuple[tuple[Pattern, ...], tuple[Templa
 
 def _check_scheme(op: Any, sources: tuple[Pattern, ...], targets: tuple[Template, ...], node: Node) -> None:
     """Whether sources and targets go together, and with the number of the op's inputs and outputs."""
+    from ckpt_surgeon.keys.folding import Scheme
+
     try:
         scheme = Scheme.of(sources, targets)
     except RulesError as error:
