@@ -9,18 +9,45 @@ from importlib import import_module
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
 
-__all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "plugin_names", "register"]
+__all__ = ["ENTRY_POINTS", "OPS", "OURS", "OpType", "load_plugins", "plugin_names", "register"]
 
 ENTRY_POINTS = "ckpt_surgeon.ops"
 
 OpType = type[NameOp | TensorOp]
 
 
+# Name -> where in this folder the op is.
+OURS: Mapping[str, str] = {
+    "strip_prefix": "prefixes:StripPrefix",
+    "add_prefix": "prefixes:AddPrefix",
+    "replace": "replacing:Replace",
+    "rename": "renaming:Rename",
+    "align_names": "aligning:AlignNames",
+    "drop": "selecting:DropKeys",
+    "keep": "selecting:KeepKeys",
+    "copy": "renaming:CopyKeys",
+    "tie": "renaming:TieKeys",
+    "sub": "substituting:Sub",
+    "squeeze": "squeezing:Squeeze",
+    "unsqueeze": "squeezing:Unsqueeze",
+    "reshape": "reshaping:Reshape",
+    "transpose": "permuting:Transpose",
+    "permute": "permuting:Permute",
+    "cast": "casting:Cast",
+    "split": "splitting:Split",
+    "concat": "splitting:Concat",
+    "stack": "stacking:Stack",
+    "unstack": "stacking:Unstack",
+    "adapt_in_channels": "channels:AdaptInChannels",
+    "fit": "reshaping:Fit",
+    "init": "initializing:Init",
+}
+
+
 class _Ops(MutableMapping[str, OpType]):
     """The ops by name, in order. Ours are imported when they are asked for: few rules use more than a few of them."""
 
     def __init__(self, ours: Mapping[str, str]) -> None:
-        """ours: name -> `module:class`, the module in this folder."""
         self._found: dict[str, OpType | str] = dict(ours)
 
     def __getitem__(self, name: str) -> OpType:
@@ -47,33 +74,7 @@ class _Ops(MutableMapping[str, OpType]):
         return len(self._found)
 
 
-OPS = _Ops(
-    {
-        "strip_prefix": "prefixes:StripPrefix",
-        "add_prefix": "prefixes:AddPrefix",
-        "replace": "replacing:Replace",
-        "rename": "renaming:Rename",
-        "align_names": "aligning:AlignNames",
-        "drop": "selecting:DropKeys",
-        "keep": "selecting:KeepKeys",
-        "copy": "renaming:CopyKeys",
-        "tie": "renaming:TieKeys",
-        "sub": "substituting:Sub",
-        "squeeze": "squeezing:Squeeze",
-        "unsqueeze": "squeezing:Unsqueeze",
-        "reshape": "reshaping:Reshape",
-        "transpose": "permuting:Transpose",
-        "permute": "permuting:Permute",
-        "cast": "casting:Cast",
-        "split": "splitting:Split",
-        "concat": "splitting:Concat",
-        "stack": "stacking:Stack",
-        "unstack": "stacking:Unstack",
-        "adapt_in_channels": "channels:AdaptInChannels",
-        "fit": "reshaping:Fit",
-        "init": "initializing:Init",
-    }
-)
+OPS = _Ops(OURS)
 
 
 def register(op: OpType) -> None:
