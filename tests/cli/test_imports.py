@@ -122,7 +122,7 @@ UNUSED_WORDS = ("ckpt_surgeon.rules.condition", "ckpt_surgeon.rules.finetune", "
         (("remap", "plain.safetensors", "--dry-run"), (*FORMS, "ckpt_surgeon.rules.reader", "ckpt_surgeon.execution", *TENSOR_RULES)),
         (
             ("remap", "edited.safetensors", "--in-place", "-e", "add_prefix: model."),
-            (*FORMS, *VALUES, *TENSOR_RULES, *UNUSED_WORDS, "ckpt_surgeon.shards", "ckpt_surgeon.report.recipes"),
+            (*FORMS, *VALUES, *TENSOR_RULES, *UNUSED_WORDS, "ckpt_surgeon.shards", "ckpt_surgeon.execution", "ckpt_surgeon.report.recipes"),
         ),
     ],
 )
