@@ -11,9 +11,9 @@ from dataclasses import replace
 from ckpt_surgeon import disk
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import Problem, RulesError, SurgeryError
-from ckpt_surgeon.execution import differences, kept
 from ckpt_surgeon.formats.edit import Edit
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source, sources_of
 from ckpt_surgeon.publishing import edited, require_editable

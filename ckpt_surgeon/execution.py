@@ -12,8 +12,9 @@ from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
+from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning import Plan, Source
+from ckpt_surgeon.planning import Plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
@@ -21,7 +22,7 @@ from ckpt_surgeon.spec import Header, Opaque
 if TYPE_CHECKING:
     from ckpt_surgeon.digests import Digester
 
-__all__ = ["differences", "kept", "write"]
+__all__ = ["write"]
 
 
 def write(
@@ -125,17 +126,6 @@ def _beside(plan: Plan) -> dict[str, str]:
     return {**envelope.contents, **{path: text for path, text in inner.items() if path.partition(".")[0] not in envelope.contents}}
 
 
-def kept(plan: Plan, reader: Reader | None) -> Keep:
-    """What of the source of a plan goes into its output beside the tensors."""
-    sources = {key: recipe for key, recipe in plan.recipes.items() if isinstance(recipe, Source) and not recipe.file}
-    return Keep(
-        reader=reader,
-        opaque={key: recipe.key for key, recipe in sources.items() if isinstance(recipe.spec, Opaque)},
-        moved={key: recipe.key for key, recipe in sources.items() if not isinstance(recipe.spec, Opaque)},
-        drops_optimizer=not plan.keeps_optimizer,
-    )
-
-
 def _offsets(plan: Plan, evaluator: Evaluator) -> dict[str, int]:
     """Where the bytes of each tensor which only moves lie now; of several runs the first counts."""
     ranges = {key: evaluator.ranges(recipe) for key, recipe in plan.recipes.items() if not isinstance(recipe.spec, Opaque)}
@@ -186,10 +176,3 @@ class _Output:
             wrong = differences(reader.header, self.header)
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
-
-
-def differences(found: Header, planned: Header) -> list[str]:
-    """Where the header of an output is not that of the plan: a few lines, or none."""
-    keys = [key for key in {**planned.entries, **found.entries} if found.entries.get(key) != planned.entries.get(key)]
-    wrong = [f"{escape(key)}: {found.entries.get(key)} instead of {planned.entries.get(key)}" for key in keys[:5]]
-    return wrong + ([f"ties {dict(found.aliases)} instead of {dict(planned.aliases)}"] if found.aliases != planned.aliases else [])

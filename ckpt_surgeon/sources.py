@@ -181,7 +181,7 @@ def _initial(plan: Plan, file: str, keys: list[str]) -> Reader:
 
 
 def rules_of(given: Any) -> Rules:
-    """Rules from a path, a document, a list of rules, Rules, or None. yaml and pydantic are imported only to read them."""
+    """Rules from a path, a document, a list of rules, Rules, or None. yaml is imported only to read a file."""
     from ckpt_surgeon.rules.rule import Rules
 
     if given is None:

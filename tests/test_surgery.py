@@ -49,7 +49,7 @@ def test_a_name_which_is_not_there_is_an_attribute_error():
 
 
 def test_importing_the_library_costs_nothing():
-    code = "import sys, ckpt_surgeon; print({'torch', 'numpy', 'pydantic', 'yaml', 'click', 'regex'} & set(sys.modules))"
+    code = "import sys, ckpt_surgeon; print({'torch', 'numpy', 'yaml', 'click', 'regex'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 

@@ -106,9 +106,6 @@ def _carried_out(view: View, made: Plan, reader: Reader, *, in_place: bool, out:
 
 def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool, **wanted: Any) -> int | None:
     """The shard size in bytes. Raises click.UsageError for options which do not go together or say nothing."""
-    from ckpt_surgeon.formats.creating import format_of
-    from ckpt_surgeon.shards import parse_size
-
     if wanted["digest"] and (wanted["in_place"] or dry_run):
         _refuse_digest("--in-place" if wanted["in_place"] else "--dry-run")
     if wanted["in_place"]:
@@ -121,8 +118,14 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
         raise click.UsageError("--device needs --verify", click.get_current_context())
     try:
         if out is not None:
+            from ckpt_surgeon.formats.creating import format_of
+
             format_of(out, wanted["to"])
-        return None if wanted["max_shard_size"] is None else parse_size(wanted["max_shard_size"])
+        if wanted["max_shard_size"] is None:
+            return None
+        from ckpt_surgeon.shards import parse_size
+
+        return parse_size(wanted["max_shard_size"])
     except SurgeryError as error:
         raise click.UsageError(str(error.problems[0]), click.get_current_context()) from error
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -49,7 +48,7 @@ class View:
         from ckpt_surgeon.report.rendering import render
 
         if self.report is not None:
-            _write(self.report, render(report, _SUFFIXES[PurePath(self.report).suffix.lower()]), self.others)
+            _write(self.report, render(report, _SUFFIXES[_suffix(self.report)]), self.others)
         put(self.stdout, render(report, self.form, color=self._wants_color()))
 
     @contextmanager
@@ -93,15 +92,18 @@ def _checked_report(_: click.Context, __: click.Parameter, path: str | None) -> 
     """Only names which no checkpoint bears, so that a slip of the hand overwrites none."""
     if path is None:
         return None
-    name = PurePath(path).name.lower()
-    if PurePath(name).suffix not in _SUFFIXES:
+    if _suffix(path) not in _SUFFIXES:
         raise click.BadParameter(f"{path!r} does not end in {', '.join(_SUFFIXES)}: the suffix says in which form it is written")
-    if name.endswith(".index.json"):
+    if path.lower().endswith(".index.json"):
         raise click.BadParameter(f"{path!r} is a name of the index of shards")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise DiskError("its folder does not exist, or cannot be written to", where=path)
     return path
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def _refuse_others(report: str, given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
-    from ckpt_surgeon.comparison.diff import Diff, compare, fills_itself, fits
+    from ckpt_surgeon.comparison.diff import Diff, compare
+    from ckpt_surgeon.comparison.fitting import fills_itself, fits
     from ckpt_surgeon.comparison.hints import Wrappers
     from ckpt_surgeon.comparison.outcome import Digests, Outcome
     from ckpt_surgeon.comparison.values import Distance, Values
@@ -39,7 +40,7 @@ __getattr__ = deferred(
         "Wrappers": "hints",
         "compare": "diff",
         "coverage_of": "coverage",
-        "fills_itself": "diff",
-        "fits": "diff",
+        "fills_itself": "fitting",
+        "fits": "fitting",
     },
 )

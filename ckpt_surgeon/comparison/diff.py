@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
-from ckpt_surgeon.comparison.hints import Wrappers, find_wrappers, nearest_keys
+from ckpt_surgeon.comparison.fitting import fills_itself, fits
 from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
 
 if TYPE_CHECKING:
+    from ckpt_surgeon.comparison.hints import Wrappers
     from ckpt_surgeon.comparison.values import Values
     from ckpt_surgeon.keys.pattern import Pattern
 
-__all__ = ["Diff", "compare", "fills_itself", "fits"]
+__all__ = ["Diff", "compare"]
 
 
 @dataclass(frozen=True)
@@ -63,25 +64,6 @@ class Diff:
         return self.same and not self.casts and not (self.values and self.values.different)
 
 
-def fits(source: Entry, target: Entry) -> bool:
-    """Whether a source entry may stand for a target entry: equal shapes, or `[1]` and `[]`."""
-    if isinstance(source, Opaque) or isinstance(target, Opaque):
-        return isinstance(source, Opaque) and isinstance(target, Opaque)
-    return source.shape == target.shape or {source.shape, target.shape} == {(), (1,)}
-
-
-def fills_itself(key: str, target: Header, present: Collection[str]) -> bool:
-    """Whether torch fills this target buffer when a file written before it existed lacks it.
-
-    It is `num_batches_tracked` of a batch norm whose `running_mean` is there.
-    Source: torch.nn.modules.batchnorm._NormBase._load_from_state_dict.
-    """
-    module, dot, leaf = key.rpartition(".")
-    entry = target.entries[key]
-    is_counter = leaf == "num_batches_tracked" and isinstance(entry, TensorSpec) and entry.numel == 1
-    return is_counter and f"{module}{dot}running_mean" in present
-
-
 def compare(
     source: Header,
     target: Header,
@@ -104,6 +86,7 @@ def compare(
     hidden = set(allowed)
     missing = {key: entry for key, entry in missing.items() if key not in hidden}
     unexpected = {key: entry for key, entry in unexpected.items() if key not in hidden}
+    wrappers, nearest = _guesses(unexpected, missing)
     loaded = [key for key in (*matched, *filled) if tied.get(key, key) not in new]
     return Diff(
         missing=missing,
@@ -114,10 +97,19 @@ def compare(
         coverage_counts=coverage_of(target, loaded, allow_missing),
         filled=tuple(filled),
         allowed=tuple(allowed),
-        wrappers=find_wrappers(unexpected, missing),
-        nearest=nearest_keys(missing, unexpected),
+        wrappers=wrappers,
+        nearest=nearest,
         notes=tuple(f"{key}: {pairs[key][0]} stands for {pairs[key][1]}" for key in matched if _differs_by_one(pairs.get(key))),
     )
+
+
+def _guesses(unexpected: Mapping[str, Entry], missing: Mapping[str, Entry]) -> tuple[Wrappers | None, dict[str, str]]:
+    """What the names which lack a partner may have in common: wrappers, and the nearest ones."""
+    if not unexpected or not missing:
+        return None, {}
+    from ckpt_surgeon.comparison.hints import find_wrappers, nearest_keys
+
+    return find_wrappers(unexpected, missing), nearest_keys(missing, unexpected)
 
 
 def _tied(present: Mapping[str, Entry], target: Header) -> dict[str, str]:

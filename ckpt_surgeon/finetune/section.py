@@ -13,7 +13,7 @@ from ckpt_surgeon.finetune.heads import outputs_of, replace_head
 if TYPE_CHECKING:
     from torch import nn
 
-    from ckpt_surgeon.rules.rule import Finetune
+    from ckpt_surgeon.rules.finetune import Finetune
 
 __all__ = ["apply", "prepare"]
 

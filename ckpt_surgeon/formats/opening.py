@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from ckpt_surgeon import disk
 from ckpt_surgeon.disk import TEMPORARY_SUFFIX, InputFile
 from ckpt_surgeon.errors import CorruptError, DiskError
-from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.formats.registry import open_file, sniff
 from ckpt_surgeon.formats.sniffing import require_file
 from ckpt_surgeon.garbage import uncollected
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.formats.protocol import Reader
 
 __all__ = ["open_checkpoint"]
 

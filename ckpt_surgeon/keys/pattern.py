@@ -12,8 +12,7 @@ from types import MappingProxyType
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.literals import literal_of_segments
-from ckpt_surgeon.keys.regular import compile_regex
-from ckpt_surgeon.keys.syntax import Braced, Capture, Plain, Segment, parse_capture, parse_segments
+from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Braced, Capture, Plain, Segment, parse_capture, parse_segments
 
 __all__ = ["Pattern", "quoted"]
 
@@ -71,14 +70,16 @@ class Pattern:
 
 def quoted(key: str) -> str:
     """The text of a pattern which matches `key` and nothing else."""
-    if key and not key.startswith("re:") and not re.search(r"[*{}]", key):
+    if key and not key.startswith(REGEX_PREFIX) and not re.search(r"[*{}]", key):
         return key
-    return "re:" + re.escape(key)
+    return REGEX_PREFIX + re.escape(key)
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def _parse(text: str) -> Pattern:
-    if text.startswith("re:"):
+    if text.startswith(REGEX_PREFIX):
+        from ckpt_surgeon.keys.regular import compile_regex
+
         captures, match = compile_regex(text)
         return Pattern(text, MappingProxyType(captures), False, match)
     segments = parse_segments(text)

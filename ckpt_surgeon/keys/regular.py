@@ -13,14 +13,13 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.literals import literal_of_regex
 from ckpt_surgeon.keys.patience import PATIENCE
-from ckpt_surgeon.keys.syntax import Capture
+from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Capture
 
 if TYPE_CHECKING:
     import regex
 
-__all__ = ["PREFIX", "compile_regex", "require_small"]
+__all__ = ["compile_regex", "require_small"]
 
-PREFIX = "re:"
 _MAX_LENGTH = 1024  # characters; hand-written expressions stay far below
 # Characters once all counts are written out, as the compiler does, which takes 0.3 us and 300 bytes for each, and no time limit holds it.
 _MAX_WRITTEN_OUT = 200_000
@@ -41,7 +40,7 @@ def compile_regex(text: str) -> tuple[dict[str, Capture], _Match]:
 
     Raises RulesError when the expression is empty, too long or wrong; the matcher raises what `Patience.search` does.
     """
-    source = text.removeprefix(PREFIX)
+    source = text.removeprefix(REGEX_PREFIX)
     compiled = _compiled(source)
     names = sorted(compiled.groupindex, key=lambda name: compiled.groupindex[name])
 

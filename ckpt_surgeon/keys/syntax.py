@@ -9,9 +9,10 @@ from typing import Literal
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 
-__all__ = ["MAX_LENGTH", "Braced", "Capture", "CaptureKind", "Piece", "Plain", "Segment", "parse_capture", "parse_segments"]
+__all__ = ["MAX_LENGTH", "REGEX_PREFIX", "Braced", "Capture", "CaptureKind", "Piece", "Plain", "Segment", "parse_capture", "parse_segments"]
 
 MAX_LENGTH = 4096  # characters; the longest honest key seen has some 200
+REGEX_PREFIX = "re:"  # what follows is no pattern of ours, but a regular expression
 _MAX_NAME = 64
 _NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{_MAX_NAME - 1}}}")
 _BRACES = re.compile(r"[{}]")

@@ -10,8 +10,7 @@ from types import MappingProxyType
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.arithmetic import Expression, parse_expression
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.keys.regular import PREFIX
-from ckpt_surgeon.keys.syntax import Braced, Capture, Segment, parse_capture, parse_segments
+from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Braced, Capture, Segment, parse_capture, parse_segments
 
 __all__ = ["Template"]
 
@@ -91,7 +90,7 @@ def _expanded(segment: tuple[str | Expression, ...], captures: Mapping[str, str]
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def _parse(text: str) -> Template:
-    if text.startswith(PREFIX):
+    if text.startswith(REGEX_PREFIX):
         raise RulesError(f"{escape(text)}: a target is no pattern", hint="`re:` belongs to sources; put its groups back with {name}.")
     typed: dict[str, Capture] = {}
     try:

@@ -2,56 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import is_dataclass
+from importlib import import_module
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.ops.aligning import AlignNames
-from ckpt_surgeon.ops.casting import Cast
-from ckpt_surgeon.ops.channels import AdaptInChannels
-from ckpt_surgeon.ops.initializing import Init
-from ckpt_surgeon.ops.permuting import Permute, Transpose
-from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
-from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
-from ckpt_surgeon.ops.replacing import Replace
-from ckpt_surgeon.ops.reshaping import Fit, Reshape
-from ckpt_surgeon.ops.selecting import DropKeys, KeepKeys
-from ckpt_surgeon.ops.splitting import Concat, Split
-from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
-from ckpt_surgeon.ops.stacking import Stack, Unstack
-from ckpt_surgeon.ops.substituting import Sub
 
-__all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "plugin_names", "register"]
+__all__ = ["ENTRY_POINTS", "OPS", "OURS", "OpType", "load_plugins", "plugin_names", "register"]
 
 ENTRY_POINTS = "ckpt_surgeon.ops"
 
 OpType = type[NameOp | TensorOp]
 
-OPS: dict[str, OpType] = {
-    "strip_prefix": StripPrefix,
-    "add_prefix": AddPrefix,
-    "replace": Replace,
-    "rename": Rename,
-    "align_names": AlignNames,
-    "drop": DropKeys,
-    "keep": KeepKeys,
-    "copy": CopyKeys,
-    "tie": TieKeys,
-    "sub": Sub,
-    "squeeze": Squeeze,
-    "unsqueeze": Unsqueeze,
-    "reshape": Reshape,
-    "transpose": Transpose,
-    "permute": Permute,
-    "cast": Cast,
-    "split": Split,
-    "concat": Concat,
-    "stack": Stack,
-    "unstack": Unstack,
-    "adapt_in_channels": AdaptInChannels,
-    "fit": Fit,
-    "init": Init,
+
+# Name -> where in this folder the op is.
+OURS: Mapping[str, str] = {
+    "strip_prefix": "prefixes:StripPrefix",
+    "add_prefix": "prefixes:AddPrefix",
+    "replace": "replacing:Replace",
+    "rename": "renaming:Rename",
+    "align_names": "aligning:AlignNames",
+    "drop": "selecting:DropKeys",
+    "keep": "selecting:KeepKeys",
+    "copy": "renaming:CopyKeys",
+    "tie": "renaming:TieKeys",
+    "sub": "substituting:Sub",
+    "squeeze": "squeezing:Squeeze",
+    "unsqueeze": "squeezing:Unsqueeze",
+    "reshape": "reshaping:Reshape",
+    "transpose": "permuting:Transpose",
+    "permute": "permuting:Permute",
+    "cast": "casting:Cast",
+    "split": "splitting:Split",
+    "concat": "splitting:Concat",
+    "stack": "stacking:Stack",
+    "unstack": "stacking:Unstack",
+    "adapt_in_channels": "channels:AdaptInChannels",
+    "fit": "reshaping:Fit",
+    "init": "initializing:Init",
 }
+
+
+class _Ops(MutableMapping[str, OpType]):
+    """The ops by name, in order. Ours are imported when they are asked for: few rules use more than a few of them."""
+
+    def __init__(self, ours: Mapping[str, str]) -> None:
+        self._found: dict[str, OpType | str] = dict(ours)
+
+    def __getitem__(self, name: str) -> OpType:
+        found = self._found[name]
+        if isinstance(found, str):
+            module, _, word = found.partition(":")
+            op: OpType = getattr(import_module(f"ckpt_surgeon.ops.{module}"), word)
+            self._found[name] = found = op
+        return found
+
+    def __setitem__(self, name: str, op: OpType) -> None:
+        self._found[name] = op
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+OPS = _Ops(OURS)
 
 
 def register(op: OpType) -> None:

@@ -10,7 +10,6 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text, share_text
 from ckpt_surgeon.report.entries import block_text, entry_document, folded, key_section, keys_in_short, notes_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table, Tone
-from ckpt_surgeon.report.values import values_blocks, values_document, values_numbers
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff
@@ -61,7 +60,7 @@ class DiffReport:
             "wrappers": self._wrappers_document(),
             "nearest": dict(diff.nearest),
             "notes": list(diff.notes),
-            "values": values_document(diff.values),
+            "values": self._values_document(),
         }
 
     def _wrappers_document(self) -> Document | None:
@@ -79,7 +78,11 @@ class DiffReport:
         diff = self.diff
         numbers = {"missing": diff.missing, "unexpected": diff.unexpected, "mismatched": diff.mismatched, "casts": diff.casts}
         counts = Line(", ".join(f"{len(keys)} {name}" for name, keys in numbers.items()))
-        return [counts] if diff.values is None else [counts, values_numbers(diff.values)]
+        if diff.values is None:
+            return [counts]
+        from ckpt_surgeon.report.values import values_numbers
+
+        return [counts, values_numbers(diff.values)]
 
     def _differences(self) -> list[Block]:
         diff = self.diff
@@ -104,7 +107,18 @@ class DiffReport:
         return [Section(f"{title}: {keys_text(sum(map(len, groups.values())))}", tone), Table(columns, tuple(rows)).trimmed()]
 
     def _values(self) -> list[Block]:
-        return [] if self.diff.values is None else values_blocks(self.diff.values, detailed=self.detailed)
+        if self.diff.values is None:
+            return []
+        from ckpt_surgeon.report.values import values_blocks
+
+        return values_blocks(self.diff.values, detailed=self.detailed)
+
+    def _values_document(self) -> Document | None:
+        if self.diff.values is None:
+            return None
+        from ckpt_surgeon.report.values import values_document
+
+        return values_document(self.diff.values)
 
     def _remarks(self) -> list[Block]:
         diff = self.diff

@@ -12,7 +12,7 @@ from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
 from ckpt_surgeon.report.digests import digest_line, digest_section, digests_document
 from ckpt_surgeon.report.entries import block_text, folded, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
-from ckpt_surgeon.report.plan import class_counts, optimizer_document, optimizer_lines
+from ckpt_surgeon.report.plan_parts import class_counts, optimizer_document, optimizer_lines
 
 __all__ = ["VerifiedReport", "WrittenReport", "outcome_document"]
 

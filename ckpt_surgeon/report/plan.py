@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import Problem
-from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Plan, Recipe
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
 from ckpt_surgeon.report.entries import block_text, key_section, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
+from ckpt_surgeon.report.plan_parts import class_counts, optimizer_document, optimizer_lines
 from ckpt_surgeon.report.recipes import fold_recipes, recipe_document
 
-__all__ = ["PlanReport", "class_counts", "optimizer_document", "optimizer_lines"]
+__all__ = ["PlanReport"]
 
 _COLUMNS = (Column("target", "code"), Column("from", "code"), Column("by", "code"), Column("class"))
 
@@ -101,21 +101,3 @@ class PlanReport:
             return []
         entries = {key: target.entries[key] for key in self.plan.outcome.missing_keys}
         return key_section("missing, as allowed", entries, "note", detailed=self.detailed)
-
-
-def class_counts(classes: dict[str, str]) -> Line:
-    """`exact 1, renamed 317, adapted 1, initialized 0, missing 2`."""
-    names = ("exact", "renamed", "adapted", "initialized", "missing")
-    found = list(classes.values())
-    return Line(", ".join(f"{name} {found.count(name)}" for name in names))
-
-
-def optimizer_document(plan: Plan) -> Document:
-    """Which optimizer states there are, and whether they stay."""
-    return {"states": list(plan.source.envelope.optimizers), "kept": plan.keeps_optimizer}
-
-
-def optimizer_lines(plan: Plan) -> list[Block]:
-    """The optimizer states which stay, by name; of those which go, the plan's notes tell, with the reason."""
-    states = ", ".join(map(escape, plan.source.envelope.optimizers))
-    return [Line(f"optimizer state kept: {states}")] if states and plan.keeps_optimizer else []

@@ -63,10 +63,8 @@ def _cosine(value: float | None) -> str:
     return "" if value is None else f"{trunc(value * _DIGITS) / _DIGITS:.6f}"
 
 
-def values_document(values: Values | None) -> Document | None:
-    """The `values` of the JSON document `diff`; null where none were compared."""
-    if values is None:
-        return None
+def values_document(values: Values) -> Document:
+    """The `values` of the JSON document `diff`."""
     return {
         "equal": list(values.equal),
         "different": {key: _distance_document(distance) for key, distance in values.different.items()},

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.deferred import deferred
-from ckpt_surgeon.rules.rule import Allow, Finetune, FreezeIndex, Head, Rule, Rules
+from ckpt_surgeon.rules.rule import Allow, Rule, Rules
 
 if TYPE_CHECKING:
+    from ckpt_surgeon.rules.finetune import Finetune, FreezeIndex, Head
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.reader import as_rules, inline_rule, parse_rules, read_rules
 
@@ -29,6 +30,9 @@ __all__ = [
 __getattr__ = deferred(
     __name__,
     {
+        "Finetune": "finetune",
+        "FreezeIndex": "finetune",
+        "Head": "finetune",
         "as_rules": "reader",
         "inline_rule": "reader",
         "parse_rules": "reader",

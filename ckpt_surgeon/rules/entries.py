@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.keys.folding import Scheme
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
 from ckpt_surgeon.ops.registry import OPS, OpType, plugin_names
-from ckpt_surgeon.rules.condition import Condition, Equal, Not, Truthy
 from ckpt_surgeon.rules.node import MAX_PROBLEMS, Node, shown
 from ckpt_surgeon.rules.rule import Expect, Rule
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.rules.condition import Condition
 
 __all__ = ["COMMON", "PLACES", "read_entry"]
 
@@ -199,6 +200,8 @@ def _read_places(op: Any, node: Node) -> tuple[tuple[Pattern, ...], tuple[Templa
 
 def _check_scheme(op: Any, sources: tuple[Pattern, ...], targets: tuple[Template, ...], node: Node) -> None:
     """Whether sources and targets go together, and with the number of the op's inputs and outputs."""
+    from ckpt_surgeon.keys.folding import Scheme
+
     try:
         scheme = Scheme.of(sources, targets)
     except RulesError as error:
@@ -238,6 +241,8 @@ def _read_expect(node: Node) -> Expect:
 
 
 def _read_condition(node: Node) -> Condition | None:
+    from ckpt_surgeon.rules.condition import Equal, Truthy
+
     if isinstance(node.data, str) and node.data:
         return Truthy(node.data)
     if not isinstance(node.data, dict) or not node.data:
@@ -257,5 +262,7 @@ def _read_negation(node: Node) -> Condition | None:
     if len(node.data) > 1:
         node.complain("if: `not` stands alone", "Write {not: {NAME: VALUE, ...}}: not all of them.")
         return None
+    from ckpt_surgeon.rules.condition import Not
+
     inner = _read_condition(node.child("not"))
     return None if inner is None else Not(inner)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ckpt_surgeon.ops.registry import OPS, OpType
-from ckpt_surgeon.rules.sections import ALLOW, CLASSES, VERSION
+from ckpt_surgeon.rules.finetune_section import CLASSES
+from ckpt_surgeon.rules.sections import ALLOW, VERSION
 
 __all__ = ["json_schema"]
 
@@ -75,11 +76,11 @@ def _body(op: OpType) -> dict[str, Any]:
     from ckpt_surgeon.rules.schema import parameters_schema
 
     schema = parameters_schema(op)
-    parameters = {name: _untitled(part) for name, part in schema.get("properties", {}).items() if name not in op.body.filled}
+    parameters = {name: part for name, part in schema["properties"].items() if name not in op.body.filled}
     described = {"description": (op.__doc__ or "").partition("\n")[0]}
     if op.body.only:
         return {**described, **parameters[op.body.whole]}
-    forms = _forms(op, parameters, list(schema.get("required", [])))
+    forms = _forms(op, parameters, schema["required"])
     if op.body.whole:
         forms.append(_PATTERNS_REF if op.body.whole not in parameters else _not_an_object(parameters[op.body.whole]))
     return {**described, **forms[0]} if len(forms) == 1 else {**described, "anyOf": forms}
@@ -94,10 +95,6 @@ def _forms(op: OpType, parameters: dict[str, Any], required: list[str]) -> list[
     if arity != "0->1":
         forms.append(_closed({"source": _PATTERNS_REF, "target": _PATTERNS_REF, **parameters}, ["source", "target", *required]))
     return forms
-
-
-def _untitled(part: dict[str, Any]) -> dict[str, Any]:
-    return {word: value for word, value in part.items() if word != "title"}
 
 
 def _not_an_object(part: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Rule, Condition, Allow, Finetune, Rules: what a rules file says, as values. Knows neither YAML nor pydantic."""
+"""Rule, Allow, Rules: what a rules file says, as values. Knows no YAML."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from ckpt_surgeon.keys.template import Template
     from ckpt_surgeon.ops.protocol import NameOp, TensorOp
     from ckpt_surgeon.rules.condition import Condition
+    from ckpt_surgeon.rules.finetune import Finetune
 
-__all__ = ["Allow", "Expect", "Finetune", "FreezeIndex", "Head", "Rule", "Rules", "When"]
+__all__ = ["Allow", "Expect", "Rule", "Rules", "When"]
 
 When = Literal["mismatched"]
 Expect = int | Literal["any"] | None
@@ -49,33 +50,6 @@ class Allow:
     def joined(self, other: Allow) -> Allow:
         """What either allows."""
         return Allow(_union(self.missing, other.missing), _union(self.unexpected, other.unexpected), _union(self.casts, other.casts))
-
-
-@dataclass(frozen=True, slots=True)
-class FreezeIndex:
-    """The first `below` entries of a space: of `model.parameters()`, or of `model.state_dict()`, which counts buffers too."""
-
-    space: Literal["parameters", "state_dict"]
-    below: int
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last layer, by its module's name, and how many classes it is to have."""
-
-    module: str
-    classes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finetune:
-    """The `finetune:` section. lr: class (`exact`, `renamed`, `adapted`, `new` ...) or pattern -> learning rate, in order."""
-
-    freeze: tuple[Pattern, ...] = ()
-    freeze_index: FreezeIndex | None = None
-    bn_eval: bool = True
-    lr: Mapping[str, float] = field(default_factory=dict)
-    head: Head | None = None
 
 
 @dataclass(frozen=True)

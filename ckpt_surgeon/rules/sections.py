@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.ops.registry import OPS
 from ckpt_surgeon.rules.document import Document
 from ckpt_surgeon.rules.entries import read_entry
 from ckpt_surgeon.rules.node import Node, shown
-from ckpt_surgeon.rules.rule import Allow, Finetune, FreezeIndex, Head, Rule, Rules
+from ckpt_surgeon.rules.rule import Allow, Rule, Rules
 
-__all__ = ["ALLOW", "CLASSES", "SECTIONS", "VERSION", "read_document", "read_single", "read_list"]
+__all__ = ["ALLOW", "SECTIONS", "VERSION", "read_document", "read_single", "read_list"]
 
 VERSION = 1
 SECTIONS = ("version", "rules", "allow", "finetune")
 _RESERVED = ("sources", "presets", "assert")
 ALLOW = ("missing", "unexpected", "casts")
-CLASSES = ("exact", "renamed", "adapted", "initialized", "missing", "new")  # of a target key; anything else under `lr` is a pattern
-_FINETUNE = ("freeze", "freeze_index", "bn_eval", "lr", "head")
 _SHAPE = "A rules file is `version: 1`, then `rules:` with a list of rules."
 
 
@@ -38,8 +34,11 @@ def read_document(document: Document) -> Rules:
     _check_version(top)
     rules = _read_rules(sections["rules"]) if "rules" in sections else ()
     allow = _read_allow(sections["allow"]) if "allow" in sections else Allow()
-    finetune = _read_finetune(sections["finetune"]) if "finetune" in sections else None
-    return top.finish(Rules(rules, allow, finetune))
+    if "finetune" not in sections:
+        return top.finish(Rules(rules, allow))
+    from ckpt_surgeon.rules.finetune_section import read_finetune
+
+    return top.finish(Rules(rules, allow, read_finetune(sections["finetune"])))
 
 
 def read_single(document: Document) -> Rules:
@@ -79,56 +78,3 @@ def _read_allow(node: Node) -> Allow:
     if not node.is_mapping("allow"):
         return Allow()
     return Allow(**{str(part.place[-1]): part.patterns(f"allow: {part.place[-1]}") for part in node.words(ALLOW, "allow")})
-
-
-def _read_finetune(node: Node) -> Finetune | None:
-    if not node.is_mapping("finetune"):
-        return None
-    parts = {str(part.place[-1]): part for part in node.words(_FINETUNE, "finetune")}
-    return Finetune(
-        parts["freeze"].patterns("freeze") if "freeze" in parts else (),
-        _read_freeze_index(parts["freeze_index"]) if "freeze_index" in parts else None,
-        parts["bn_eval"].flag("bn_eval") if "bn_eval" in parts else True,
-        _read_rates(parts["lr"]) if "lr" in parts else {},
-        _read_head(parts["head"]) if "head" in parts else None,
-    )
-
-
-def _read_freeze_index(node: Node) -> FreezeIndex | None:
-    if not _has_all(node, ("space", "below"), "freeze_index"):
-        return None
-    space = node.child("space").word("freeze_index: space", ("parameters", "state_dict"))
-    below = node.child("below").integer("freeze_index: below")
-    return FreezeIndex("parameters" if space == "parameters" else "state_dict", below)
-
-
-def _read_head(node: Node) -> Head | None:
-    if not _has_all(node, ("module", "classes"), "head"):
-        return None
-    return Head(node.child("module").text("head: module"), node.child("classes").integer("head: classes"))
-
-
-def _has_all(node: Node, words: tuple[str, ...], what: str) -> bool:
-    if not node.is_mapping(what):
-        return False
-    found = list(node.words(words, what))
-    lacking = [word for word in words if word not in node.data]
-    if lacking:
-        node.complain(f"{what} needs {' and '.join(lacking)}")
-    return len(found) == len(words)
-
-
-def _read_rates(node: Node) -> dict[str, float]:
-    if not node.is_mapping("lr"):
-        return {}
-    for key in node.data:
-        if key not in CLASSES:
-            _check_pattern(node.child(key), key)
-    return {key: node.child(key).number(f"lr: {key}") for key in node.data}
-
-
-def _check_pattern(node: Node, text: str) -> None:
-    try:
-        Pattern.parse(text)
-    except RulesError as error:
-        node.blame(error)

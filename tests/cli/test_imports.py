@@ -1,14 +1,17 @@
-"""What a command imports: header work needs neither torch nor numpy, pydantic or yaml."""
+"""What a command imports: header work needs neither torch nor numpy or yaml."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 from cli_runs import environment
 
+from ckpt_surgeon.ops.registry import OURS
+
 pytestmark = pytest.mark.usefixtures("folder")
 
-LIGHT = {"torch", "numpy", "pydantic"}
+LIGHT = {"torch", "numpy"}
 CODE = """
 import sys
 from ckpt_surgeon.cli import main
@@ -47,7 +50,7 @@ def loaded(*words: str) -> tuple[int, set[str]]:
         (("inspect", "nothing.pth"), 5),
     ],
 )
-def test_headers_need_no_torch_numpy_pydantic_or_yaml(words, code):
+def test_headers_need_no_torch_numpy_or_yaml(words, code):
     ended, names = loaded(*words)
     assert ended == code
     assert not names & (LIGHT | {"yaml"})
@@ -96,23 +99,62 @@ try:
 except SystemExit:
     print(*sys.modules, file=sys.stderr)
 """
-RULES_ROOMS = ("ckpt_surgeon.rules.reader", "ckpt_surgeon.ops", "ckpt_surgeon.planning", "ckpt_surgeon.keys.pattern", "importlib.metadata")
-FORMS = ("ckpt_surgeon.report.html", "ckpt_surgeon.report.markdown", "html", "email")
+RULES_ROOMS = (
+    "ckpt_surgeon.rules.reader",
+    "ckpt_surgeon.rules.finetune",
+    "ckpt_surgeon.ops",
+    "ckpt_surgeon.planning",
+    "ckpt_surgeon.keys.pattern",
+    "importlib.metadata",
+)
+FORMS = ("ckpt_surgeon.report.html", "ckpt_surgeon.report.markdown", "html", "email", "pathlib", "urllib.parse")
+WRITING = ("ckpt_surgeon.formats.protocol", "ckpt_surgeon.formats.edit", "ckpt_surgeon.publishing", "ckpt_surgeon.execution")
+VALUES = ("ckpt_surgeon.comparison.values", "ckpt_surgeon.report.values", "ckpt_surgeon.distance")
+TENSOR_RULES = ("ckpt_surgeon.planning.tensor_rules", "ckpt_surgeon.keys.grouping", "ckpt_surgeon.keys.folding")
+UNUSED_WORDS = ("ckpt_surgeon.rules.condition", "ckpt_surgeon.rules.finetune", "ckpt_surgeon.keys.regular", "ckpt_surgeon.comparison.diff")
 
 
 @pytest.mark.parametrize(
     ("words", "rooms"),
     [
         (("--help",), ("ckpt_surgeon.formats", "ckpt_surgeon.planning", "ckpt_surgeon.surgery", "ckpt_surgeon.report.text")),
-        (("inspect", "plain.safetensors"), (*RULES_ROOMS, *FORMS, "ckpt_surgeon.comparison", "ckpt_surgeon.model.building", "hashlib")),
-        (("diff", "plain.safetensors", "plain.safetensors"), (*RULES_ROOMS, *FORMS, "ckpt_surgeon.model.building", "rapidfuzz", "hashlib")),
-        (("remap", "plain.safetensors", "--dry-run"), (*FORMS, "ckpt_surgeon.rules.reader", "ckpt_surgeon.execution")),
+        (
+            ("inspect", "plain.safetensors"),
+            (*RULES_ROOMS, *FORMS, *WRITING, "ckpt_surgeon.comparison", "ckpt_surgeon.rules", "ckpt_surgeon.model.building", "hashlib"),
+        ),
+        (
+            ("diff", "plain.safetensors", "plain.safetensors"),
+            (*RULES_ROOMS, *FORMS, *WRITING, *VALUES, "ckpt_surgeon.comparison.hints", "ckpt_surgeon.model.building", "hashlib"),
+        ),
+        (("diff", "plain.safetensors", "other.safetensors"), (*RULES_ROOMS, *FORMS, *WRITING, *VALUES)),
+        (("remap", "plain.safetensors", "--dry-run"), (*FORMS, "ckpt_surgeon.rules.reader", "ckpt_surgeon.execution", *TENSOR_RULES)),
+        (
+            ("remap", "edited.safetensors", "--in-place", "-e", "add_prefix: model."),
+            (*FORMS, *VALUES, *TENSOR_RULES, *UNUSED_WORDS, "ckpt_surgeon.shards", "ckpt_surgeon.execution", "ckpt_surgeon.report.recipes"),
+        ),
         (("remap", "plain.safetensors", "-o", "a.safetensors"), (*FORMS, "ckpt_surgeon.digests")),
     ],
 )
 def test_a_command_loads_what_it_uses_and_no_more(words, rooms):
+    shutil.copy("plain.safetensors", "edited.safetensors")
     command = [sys.executable, "-c", MODULES.format(words=list(words))]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     names = done.stderr.split()
     assert "ckpt_surgeon.cli.application" in names
+    assert f"ckpt_surgeon.cli.{words[0].strip('-')}" in names or words == ("--help",)
     assert [name for name in names if name in rooms or name.startswith(tuple(f"{room}." for room in rooms))] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "modules"),
+    [
+        ("strip_prefix: module.", {"prefixes"}),
+        ("fit: '**'", {"reshaping"}),
+        ("{split: {source: a.qkv, target: 'a.{x:q|k|v}'}, expect: 0}", {"splitting"}),
+    ],
+)
+def test_of_all_ops_only_those_are_loaded_which_stand_in_a_rule(rule, modules):
+    command = [sys.executable, "-c", MODULES.format(words=["diff", "wrapped.pth", "plain.safetensors", "-e", rule])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    ops = {home.partition(":")[0] for home in OURS.values()}
+    assert {name.rpartition(".")[2] for name in done.stderr.split() if name.startswith("ckpt_surgeon.ops.")} & ops == modules

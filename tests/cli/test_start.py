@@ -38,3 +38,13 @@ def test_a_signal_which_the_parent_ignores_stays_ignored() -> None:
     done = run(signal.SIGHUP, "SIG_IGN")
     assert done.returncode == 0
     assert done.stdout.startswith("ckpt-surgeon ")
+
+
+def test_the_collector_rests_at_the_start_and_the_end_but_is_never_off() -> None:
+    code = (
+        "import atexit, gc, sys; import ckpt_surgeon.__main__ as start; sys.argv = ['ckpt-surgeon', '--version'];"
+        "before = gc.get_threshold()[0];"
+        "atexit.register(lambda: print(gc.isenabled(), gc.get_threshold()[0] > before, gc.get_freeze_count() > 0)); start.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["True True True"]

@@ -6,7 +6,7 @@ from ckpt_surgeon import finetune
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import ModelError, RulesError
 from ckpt_surgeon.keys.pattern import Pattern
-from ckpt_surgeon.rules.rule import Finetune, FreezeIndex, Head
+from ckpt_surgeon.rules import Finetune, FreezeIndex, Head
 
 
 def net() -> nn.Module:

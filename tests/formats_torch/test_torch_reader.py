@@ -373,7 +373,7 @@ with TorchReader(InputFile(sys.argv[1])) as reader:
     for key in keys:
         writer.write(key, [reader.span(key)])
     writer.close()
-heavy = {"torch", "numpy", "pydantic", "yaml", "zipfile", "pickle", "net_which_is_gone"} & set(sys.modules)
+heavy = {"torch", "numpy", "yaml", "zipfile", "pickle", "net_which_is_gone"} & set(sys.modules)
 assert not heavy, heavy
 print(len(header), header.envelope.path)
 """

@@ -10,7 +10,7 @@ import pytest
 
 MODULE_LINES = 400  # beyond it a module holds two nouns
 TESTS_PER_CODE = 1.3  # lines of tests for each line of code
-HEAVY = frozenset({"torch", "numpy", "pydantic", "yaml", "safetensors", "rapidfuzz", "regex", "click"})
+HEAVY = frozenset({"torch", "numpy", "yaml", "safetensors", "rapidfuzz", "regex", "click"})
 FIRST_OF_ALL = frozenset({"click"})  # what the command line may import at once
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -46,6 +46,26 @@ class Deal(TensorDefaults):
             raise RulesError("deal: no hands", hint="Give some.")
 
 
+@dataclass(frozen=True)
+class Odd(NameDefaults):
+    """A field which no rule can give."""
+
+    name: ClassVar[str] = "odd"
+    body: ClassVar[Body] = Body("words")
+
+    words: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Hidden(NameDefaults):
+    """A field whose type is not there at run time."""
+
+    name: ClassVar[str] = "hidden"
+    body: ClassVar[Body] = Body("words")
+
+    words: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
+
+
 @pytest.fixture
 def plugins(monkeypatch):
     monkeypatch.setitem(OPS, "shout", Shout)
@@ -94,6 +114,21 @@ def test_its_parameters_are_checked(text, place, says):
         inline_rule(text)
     (problem,) = caught.value.problems
     assert (problem.where, problem.what) == (f"-e 1:{place}", says)
+
+
+@pytest.mark.parametrize(
+    ("op", "says"),
+    [
+        (Odd, r"odd: words has the type frozenset\[str\], which no rules file can give"),
+        (Hidden, "hidden: the types of its fields cannot be told: name 'Nowhere' is not defined"),
+    ],
+)
+def test_a_field_whose_type_stands_for_no_plain_value_is_told(monkeypatch, op, says):
+    monkeypatch.setitem(OPS, op.name, op)
+    with pytest.raises(RulesError, match=f"-e 1:1:1: {says}"):
+        inline_rule(f"{op.name}: a")
+    with pytest.raises(RulesError, match=says):
+        json_schema()
 
 
 def test_without_the_package_the_op_is_unknown():

@@ -1,0 +1,28 @@
+"""What of a plan's source stays in its output beside the tensors; and whether an output is what was planned. Pure."""
+
+from __future__ import annotations
+
+from ckpt_surgeon.formats.protocol import Keep, Reader
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.planning import Plan, Source
+from ckpt_surgeon.spec import Header, Opaque
+
+__all__ = ["differences", "kept"]
+
+
+def kept(plan: Plan, reader: Reader | None) -> Keep:
+    """What of the source of a plan goes into its output beside the tensors."""
+    sources = {key: recipe for key, recipe in plan.recipes.items() if isinstance(recipe, Source) and not recipe.file}
+    return Keep(
+        reader=reader,
+        opaque={key: recipe.key for key, recipe in sources.items() if isinstance(recipe.spec, Opaque)},
+        moved={key: recipe.key for key, recipe in sources.items() if not isinstance(recipe.spec, Opaque)},
+        drops_optimizer=not plan.keeps_optimizer,
+    )
+
+
+def differences(found: Header, planned: Header) -> list[str]:
+    """Where the header of an output is not that of the plan: a few lines, or none."""
+    keys = [key for key in {**planned.entries, **found.entries} if found.entries.get(key) != planned.entries.get(key)]
+    wrong = [f"{escape(key)}: {found.entries.get(key)} instead of {planned.entries.get(key)}" for key in keys[:5]]
+    return wrong + ([f"ties {dict(found.aliases)} instead of {dict(planned.aliases)}"] if found.aliases != planned.aliases else [])
