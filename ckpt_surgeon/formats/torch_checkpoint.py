@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import SurgeryError, UnsafeError
-from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Node
+from ckpt_surgeon.formats.pickle_nodes import Call, Node
 from ckpt_surgeon.formats.torch_bytes import Storages, load_tensor, span_of
 from ckpt_surgeon.formats.torch_envelope import choose_table, envelope_of, find_tables
 from ckpt_surgeon.formats.torch_table import Table
@@ -128,14 +128,14 @@ class _Describe:
 
     def __init__(self, storage_nbytes: Mapping[str, int]) -> None:
         self._storage_nbytes = storage_nbytes
-        self._known: dict[int, Any] = {}
+        self._known: dict[int, Entry | None] = {}
 
     def __call__(self, node: Node) -> Entry | None:
         if type(node) is not Call:
             return None
-        entry: Entry | None = self._known.get(id(node), ABSENT)
-        if entry is ABSENT:
-            entry = self._known[id(node)] = tensor_of(node, self._storage_nbytes)
+        if id(node) in self._known:
+            return self._known[id(node)]
+        entry = self._known[id(node)] = tensor_of(node, self._storage_nbytes)
         return entry
 
 

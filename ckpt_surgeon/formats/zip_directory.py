@@ -213,7 +213,10 @@ def _folded(name: str) -> str:
 
 def extra_blocks(extra: bytes, name: str) -> dict[int, bytes]:
     """The blocks of an extra field by their kinds; up to 3 bytes at its end may be padding."""
-    position, blocks = 0, dict[int, bytes]()
+    blocks: dict[int, bytes] = {}
+    if not extra:
+        return blocks
+    position = 0
     while position + _EXTRA.size <= len(extra):
         kind, nbytes = _EXTRA.unpack_from(extra, position)
         position += _EXTRA.size
@@ -229,6 +232,8 @@ def extra_blocks(extra: bytes, name: str) -> dict[int, bytes]:
 def widened(blocks: Mapping[int, bytes], fields: tuple[int, int, int]) -> tuple[tuple[int, int, int], bytes]:
     """The fields, those which are 0xFFFFFFFF replaced, in order, by 8-byte values of the zip64 block; and what it has left."""
     wide = blocks.get(_ZIP64_EXTRA, b"")
+    if not wide:
+        return fields, wide
     values = []
     for value in fields:
         if value == _SENTINEL and len(wide) >= _WIDE_BYTES:
