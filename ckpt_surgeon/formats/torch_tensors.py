@@ -44,7 +44,7 @@ class StoredTensor(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether its values are the bytes, contiguous, in order."""
-        return not (self.is_conjugated or self.is_negated) and self.strides == contiguous_strides(self.spec.shape, self.strides)
+        return not (self.is_conjugated or self.is_negated) and _is_contiguous(self.spec.shape, self.strides)
 
     @property
     def start(self) -> int:
@@ -89,15 +89,23 @@ def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return reach
 
 
-def contiguous_strides(shape: tuple[int, ...], like: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """The strides of a contiguous tensor; where they do not matter (size 1, or no elements at all) those of `like`."""
-    if like and 0 in shape:
-        return like
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor, in elements."""
     strides, step = [], 1
-    for position in range(len(shape) - 1, -1, -1):
-        strides.append(like[position] if like and shape[position] == 1 else step)
-        step *= max(shape[position], 1)
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
     return tuple(reversed(strides))
+
+
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether these strides, in elements, are those of a contiguous tensor where they matter: not of a size 1, or without elements."""
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != step:
+            return 0 in shape
+        step *= size
+    return True
 
 
 def tensor_of(node: Node, storage_nbytes: Mapping[str, int], levels: int = _MAX_LEVELS) -> Entry | None:

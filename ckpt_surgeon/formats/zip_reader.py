@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ckpt_surgeon.disk import FileRange, pieces
@@ -80,7 +80,10 @@ class Archive:
     def span(self, name: str) -> FileRange | None:
         """Where the bytes of a record lie, with their checksum; None when they are compressed."""
         record = self.records[name]
-        return replace(self.place.part(record.offset, record.nbytes), crc=record.crc) if record.is_stored else None
+        if not record.is_stored:
+            return None
+        part = self.place.part(record.offset, record.nbytes)
+        return FileRange(part.file, part.offset, part.nbytes, record.crc)
 
     def is_intact(self, name: str) -> bool:
         """Whether the checksum of a record, where there is one, is that of its bytes, read a piece at a time."""
