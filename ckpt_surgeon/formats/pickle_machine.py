@@ -8,7 +8,7 @@ from typing import Final
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Node, Persistent
 
-__all__ = ["Action", "CutError", "Machine"]
+__all__ = ["CONTAINER_BYTES", "MAX_MARKS", "PLACE_BYTES", "Action", "CutError", "Machine"]
 
 # The longest text line (protocol 0 number, string, module or class name); longer strings have sized opcodes.
 _MAX_LINE_BYTES: Final = 1024 * 1024
@@ -18,9 +18,11 @@ _MAX_MEMORY: Final = 176 * 1024 * 1024
 _FREE_MEMORY: Final = 24 * 1024 * 1024
 _MEMORY_PER_BYTE: Final = 20
 # A place on the stack, in a container or in the memo.
-_PLACE_BYTES: Final = 8
+PLACE_BYTES: Final = 8
 # An object of CPython with a few fields and its place.
-_CONTAINER_BYTES: Final = 80
+CONTAINER_BYTES: Final = 80
+# Open MARKs are nested containers under construction; CPython's own pickler gives up near 1,000.
+MAX_MARKS: Final = 10_000
 # Pickles number what they remember from 0 or 1 on, without gaps; one made by hand may leave some out.
 _MAX_MEMO_GAP: Final = 65_536
 
@@ -36,36 +38,43 @@ class CutError(CorruptError):
 class Machine:
     """The state between two opcodes."""
 
-    __slots__ = ("data", "marks", "memo", "persistents", "position", "remembered", "spent", "stack")
+    __slots__ = ("allowed", "data", "free_places", "marks", "memo", "persistents", "position", "spent", "stack")
 
     def __init__(self, data: bytes, position: int) -> None:
         self.data = data
         self.position = position
         self.spent = 0
+        self.allowed = 0  # bytes of memory which may be spent without another look at how far the reader came
         self.stack: list[Node] = []
         self.marks: list[list[Node]] = []
         self.memo: list[Node] = []
-        self.remembered = 0  # the values in the memo, in which places may be free
+        self.free_places = 0  # in the memo
         self.persistents: list[Persistent] = []
 
     def spend_on_oddity(self) -> None:
         """Account for what no pickler writes, or hardly ever, as if it made an object: very many are an attack on time."""
-        self.spend(_CONTAINER_BYTES)
+        self.spend(CONTAINER_BYTES)
 
     def spend(self, nbytes: int) -> None:
         """Account for `nbytes` bytes of memory; LimitError when that is more than the bytes read so far allow."""
         self.spent += nbytes
-        if self.spent > _FREE_MEMORY and self.spent > min(_MAX_MEMORY, _FREE_MEMORY + _MEMORY_PER_BYTE * self.position):
+        if self.spent > self.allowed:
+            self.require_room()
+
+    def require_room(self) -> None:
+        """Allow as much as the bytes read so far do, which never gets less; LimitError when more is spent."""
+        self.allowed = min(_MAX_MEMORY, _FREE_MEMORY + _MEMORY_PER_BYTE * self.position)
+        if self.spent > self.allowed:
             raise LimitError(f"the first {self.position:,} bytes of the pickle ask for {self.spent:,} bytes of memory")
 
     def push_new(self, node: Node, nbytes: int) -> None:
         """Push a new object, which takes `nbytes` bytes more than the file itself holds of it."""
-        self.spend(nbytes + _PLACE_BYTES)
+        self.spend(nbytes + PLACE_BYTES)
         self.stack.append(node)
 
     def push_container(self, node: Node, items: int = 0) -> None:
         """Push a node which holds others, `items` of them."""
-        self.spend(_CONTAINER_BYTES + _PLACE_BYTES * items)
+        self.spend(CONTAINER_BYTES + PLACE_BYTES * items)
         self.stack.append(node)
 
     def remember(self, index: int) -> None:
@@ -76,11 +85,12 @@ class Machine:
             raise CorruptError(f"the pickle remembers a value out of order: {len(memo):,} is next")
         if gap < 0 or (memo and memo[-1] is top):
             self.spend_on_oddity()
-        self.remembered += gap >= 0 or memo[index] is ABSENT
         if gap < 0:
+            self.free_places -= memo[index] is ABSENT
             memo[index] = top
             return
-        self.spend(_PLACE_BYTES * (gap + 1))
+        self.free_places += gap
+        self.spend(PLACE_BYTES * (gap + 1))
         memo += [ABSENT] * gap
         memo.append(top)
 
@@ -133,7 +143,7 @@ class Machine:
     def pop_items(self) -> list[Node]:
         """The same, for a container which has its place already."""
         items = self.pop_mark()
-        self.spend(_PLACE_BYTES * len(items))
+        self.spend(PLACE_BYTES * len(items))
         return items
 
 

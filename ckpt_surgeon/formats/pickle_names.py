@@ -7,6 +7,7 @@ None of them is ever imported or called. Beside them stand only the element type
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -107,7 +108,13 @@ def meant_by(node: Node) -> str:
     """The name in KNOWN which a global has, or an empty string."""
     if type(node) is not Global:
         return ""
-    path = f"{_TODAYS_MODULES.get(node.module, node.module)}.{node.name}"
+    return _known_path(node.module, node.name)
+
+
+@lru_cache(maxsize=256)
+def _known_path(module: str, name: str) -> str:
+    """The same of its two names, which a file says once for each tensor."""
+    path = f"{_TODAYS_MODULES.get(module, module)}.{name}"
     return path if path in KNOWN else ""
 
 

@@ -8,13 +8,11 @@ from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 from ckpt_surgeon.formats import pickle_scalars as scalars
-from ckpt_surgeon.formats.pickle_machine import Action, CutError, Machine
+from ckpt_surgeon.formats.pickle_machine import MAX_MARKS, Action, CutError, Machine
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, CallKind, Dict, Global, Node, Pair, Persistent, Set
 
 __all__ = ["ACTIONS"]
 
-# Open MARKs are nested containers under construction; CPython's own pickler gives up near 1,000.
-_MAX_MARKS: Final = 10_000
 _HIGHEST_PROTOCOL: Final = 5
 # The longest honest names of classes have some 200; each mention of one repeats it.
 _MAX_NAME_LENGTH: Final = 1000
@@ -200,8 +198,8 @@ def _push_persistent(machine: Machine, pid: Node) -> None:
 
 
 def _mark(machine: Machine) -> None:
-    if len(machine.marks) >= _MAX_MARKS:
-        raise LimitError(f"the pickle nests deeper than {_MAX_MARKS:,} levels")
+    if len(machine.marks) >= MAX_MARKS:
+        raise LimitError(f"the pickle nests deeper than {MAX_MARKS:,} levels")
     machine.marks.append(machine.stack)
     machine.stack = []
 
@@ -227,7 +225,7 @@ def _duplicate(machine: Machine) -> None:
 
 
 def _memoize(machine: Machine) -> None:
-    machine.remember(machine.remembered)
+    machine.remember(len(machine.memo) - machine.free_places)
 
 
 def _protocol(machine: Machine) -> None:

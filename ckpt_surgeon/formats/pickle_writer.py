@@ -29,6 +29,7 @@ _MAX_DEPTH: Final = 10_000
 _SHORT_TUPLES: Final = (b")", b"\x85", b"\x86", b"\x87")
 _LONG1_BYTES: Final = 255
 _SHORT_INDEX: Final = 256
+_LONG_INDEX: Final = struct.Struct("<cI")
 
 _BYTES: Final = Global("__builtin__", "bytes")
 _BYTEARRAY: Final = Global("__builtin__", "bytearray")
@@ -66,11 +67,15 @@ class _Writer:
     def __init__(self, substitute: Substitute) -> None:
         self.out = bytearray()
         self._substitute = substitute
-        # The memo holds each node until the end, so that no other can take its identity.
-        self._memo: dict[int, tuple[int, Node]] = {}
+        self._memo: dict[int, int] = {}
+        # Each node of the memo, by its number, until the end, so that no other can take its identity.
+        self._remembered: list[Node] = []
 
     def save(self, node: Node) -> Iterator[Node] | None:
         """Write an atom or a reference to what was written before, or return the generator which writes the node."""
+        if id(node) in self._memo:
+            self._recall(node)  # whatever is remembered stands for itself
+            return None
         if type(node) in _BODIES:
             node = self._substitute(node)
         atom = _ATOMS.get(type(node))
@@ -86,16 +91,17 @@ class _Writer:
 
     def _remember(self, node: Node) -> None:
         index = len(self._memo)
-        self._memo[id(node)] = (index, node)
-        self.out += b"q%c" % index if index < _SHORT_INDEX else b"r" + struct.pack("<I", index)
+        self._memo[id(node)] = index
+        self._remembered.append(node)
+        self.out += b"q%c" % index if index < _SHORT_INDEX else _LONG_INDEX.pack(b"r", index)
 
     def _recall(self, node: Node) -> None:
-        index = self._memo[id(node)][0]
-        self.out += b"h%c" % index if index < _SHORT_INDEX else b"j" + struct.pack("<I", index)
+        index = self._memo[id(node)]
+        self.out += b"h%c" % index if index < _SHORT_INDEX else _LONG_INDEX.pack(b"j", index)
 
     def _write_string(self, node: str) -> None:
         raw = str(node).encode("utf-8", "surrogatepass")
-        self.out += b"X" + struct.pack("<I", len(raw)) + raw
+        self.out += _LONG_INDEX.pack(b"X", len(raw)) + raw
         self._remember(node)
 
     def save_tuple(self, node: tuple[Node, ...]) -> Iterator[Node]:
@@ -141,16 +147,24 @@ class _Writer:
     def save_call(self, node: Call, identity: Node = None) -> Iterator[Node]:
         """The call, then items, pairs and state of its result. `identity` is the node which the memo remembers for it."""
         identity = node if identity is None else identity
-        is_set = type(node.function) is Global and node.function.name in ("set", "frozenset")
-        # A member may hold its set, which is then met while it is built: CPython lists the members anew each time.
-        yield from self._save_construction(replace(node, arguments=tuple(map(_relisted, node.arguments))) if is_set else node)
+        if type(node.function) is Global and node.function.name in ("set", "frozenset"):
+            # A member may hold its set, which is then met while it is built: CPython lists the members anew each time.
+            node = replace(node, arguments=tuple(map(_relisted, node.arguments)))
+        if node.kind == "reduce":  # as nearly all are
+            yield node.function
+            yield node.arguments
+            self.out += b"R"
+        else:
+            yield from self._save_construction(node)
         if id(identity) in self._memo:
             self.out += b"0"
             self._recall(identity)
             return
         self._remember(identity)
-        yield from self._batches([(item,) for item in node.items or ()], b"ae", takes_single=True)
-        yield from self._batches(node.pairs or (), b"su", takes_single=True)
+        if node.items:
+            yield from self._batches([(item,) for item in node.items], b"ae", takes_single=True)
+        if node.pairs:
+            yield from self._batches(node.pairs, b"su", takes_single=True)
         if node.state is not ABSENT:
             yield node.state
             self.out += b"b"
@@ -166,7 +180,7 @@ class _Writer:
             yield from (_NEW_WITH_KEYWORDS, (node.function, *node.arguments))
         else:
             yield from (node.function, node.arguments)
-        self.out += b"\x81" if node.kind == "newobj" else b"R"
+        self.out += b"R" if node.kind == "newobj_ex" else b"\x81"
 
     def save_global(self, node: Global) -> Iterator[Node]:
         """The name; one with dots, which protocol 2 does not know, as `getattr` of the name before the last dot."""

@@ -133,9 +133,10 @@ class _Describe:
     def __call__(self, node: Node) -> Entry | None:
         if type(node) is not Call:
             return None
-        if id(node) not in self._known:
-            self._known[id(node)] = tensor_of(node, self._storage_nbytes)
-        return self._known[id(node)]
+        if id(node) in self._known:
+            return self._known[id(node)]
+        entry = self._known[id(node)] = tensor_of(node, self._storage_nbytes)
+        return entry
 
 
 def _header_entry(entry: Entry) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.formats.pickle_names import BYTES, DEFAULT_DICT, ENCODED, FROZENSET, OLD_OBJECT, ORDERED_DICT, SET, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Node, Pair, Set, lookup
@@ -17,8 +16,7 @@ _OPTIMIZER_PARTS: Final = ("state", "param_groups")
 _NO_NAME: Final = "''"
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """An element of a container: its name there (a key, an index, an attribute) and the node which holds it."""
 
     name: str

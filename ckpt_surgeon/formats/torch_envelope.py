@@ -63,10 +63,13 @@ class _Search:
 
     def tables_in(self, child: Child, path: str, depth: int) -> list[Table]:
         node = child.node
+        is_too_far = depth > _MAX_DEPTH or len(path) > _MAX_PATH_LENGTH
+        if not is_too_far and isinstance(self._tensor_of(node), TensorNode):
+            return []  # what most nodes are: without a state, and so no optimizer
         if self._is_optimizer(node):
             self.contents.optimizers[path] = child  # at each of its places, so that it can be left out everywhere
             return []
-        if id(node) in self._seen or depth > _MAX_DEPTH or len(path) > _MAX_PATH_LENGTH or self._tensor_of(node) is not None:
+        if id(node) in self._seen or is_too_far or self._tensor_of(node) is not None:
             return []
         self._seen.add(id(node))
         _require_single_keys(node, path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.errors import Problem, UnsafeError
 from ckpt_surgeon.formats.pickle_names import ORDERED_DICT, called_by
@@ -27,8 +27,7 @@ __all__ = ["Output", "StoragePart", "output_of", "pickle_in_place"]
 _METADATA: Final = "_metadata"
 
 
-@dataclass(frozen=True, slots=True)
-class StoragePart:
+class StoragePart(NamedTuple):
     """A part of a source's storage, in bytes; `width`: bytes of its numbers, 0 where the file does not tell."""
 
     key: str

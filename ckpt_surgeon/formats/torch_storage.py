@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.pickle_names import QUANTIZED_STORAGES, TYPED_STORAGES, UNTYPED_STORAGES, meant_by
@@ -21,8 +20,7 @@ MAX_NBYTES: Final = 2**63 - 1
 _LONGEST_ID: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class StorageId:
+class StorageId(NamedTuple):
     """A storage as its persistent id names it: `numel` elements of `itemsize` bytes.
 
     dtype: None for an untyped or a quantized storage. view: the older format's (key, offset, numel) in elements, which

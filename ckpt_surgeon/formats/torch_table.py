@@ -5,9 +5,10 @@ Of a module neither class nor hooks are there: what its own `state_dict` hooks o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 from ckpt_surgeon.formats.pickle_nodes import Node, lookup
@@ -32,9 +33,8 @@ _STEPS_PER_MODULE: Final = 10
 _MAX_PREFIX_LENGTH: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """An entry of a table: its key and value in the graph, and what the value is."""
+class Slot(NamedTuple):
+    """An entry of a table: its key and value in the graph, and what the value is. A named tuple, as there may be very many."""
 
     key: Node
     node: Node
@@ -139,12 +139,13 @@ def _submodules(module: Node, prefix: str) -> Iterator[tuple[str, Node]]:
 
 def _aliases(slots: dict[str, Slot]) -> dict[str, str]:
     """Tied key -> the first key of the same storage, dtype, shape, strides and offset."""
+    tensors = {key: slot.entry.stored for key, slot in slots.items() if isinstance(slot.entry, TensorNode)}
+    uses = Counter(stored.key for stored in tensors.values())
     first: dict[object, str] = {}
     aliases = {}
-    for key, slot in slots.items():
-        if not isinstance(slot.entry, TensorNode):
-            continue
-        known = first.setdefault(slot.entry.stored, key)
+    for key, stored in tensors.items():
+        # Most storages are one tensor's: only where one is not are they looked at as a whole.
+        known = first.setdefault(stored, key) if uses[stored.key] > 1 else key
         if known != key:
             aliases[key] = known
     return aliases

@@ -6,10 +6,9 @@ Source: torch/_utils.py and torch/_tensor.py (`Tensor.__reduce_ex__` and the `_r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_names import LAYOUT, PLAIN_TENSORS, QUANTIZED_STORAGES, SIZE, TENSORS, called_by, meant_by
@@ -26,11 +25,11 @@ _MAX_DIMS: Final = 64
 _MAX_LEVELS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """A plain tensor: `spec`, in storage `key`, whose part for it starts at byte `base` and has `room` bytes.
 
     offset, strides: in elements. is_conjugated, is_negated: its values are those of the bytes, conjugated or negated.
+    A named tuple, as there may be very many: a frozen dataclass takes several times as long to make.
     """
 
     key: str
@@ -45,7 +44,7 @@ class StoredTensor:
     @property
     def is_plain(self) -> bool:
         """Whether its values are the bytes, contiguous, in order."""
-        return not (self.is_conjugated or self.is_negated) and self.strides == contiguous_strides(self.spec.shape, self.strides)
+        return not (self.is_conjugated or self.is_negated) and _is_contiguous(self.spec.shape, self.strides)
 
     @property
     def start(self) -> int:
@@ -70,8 +69,7 @@ class StoredTensor:
         return self.is_plain and self.offset == 0 and self.spec.nbytes == self.room
 
 
-@dataclass(frozen=True, slots=True)
-class TensorNode:
+class TensorNode(NamedTuple):
     """Where a tensor stands in the graph: its own call, and the call of the Parameter around it, if any."""
 
     stored: StoredTensor
@@ -85,18 +83,29 @@ _Rebuild = Callable[[Call, Mapping[str, int], int], Entry]
 
 def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     """Elements of the storage from the first to past the last one of a tensor which is not empty."""
-    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    reach = 1
+    for size, stride in zip(shape, strides, strict=True):
+        reach += (size - 1) * stride
+    return reach
 
 
-def contiguous_strides(shape: tuple[int, ...], like: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """The strides of a contiguous tensor; where they do not matter (size 1, or no elements at all) those of `like`."""
-    if like and 0 in shape:
-        return like
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor, in elements."""
     strides, step = [], 1
-    for position in range(len(shape) - 1, -1, -1):
-        strides.append(like[position] if like and shape[position] == 1 else step)
-        step *= max(shape[position], 1)
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
     return tuple(reversed(strides))
+
+
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether these strides, in elements, are those of a contiguous tensor where they matter: not of a size 1, or without elements."""
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != step:
+            return 0 in shape
+        step *= size
+    return True
 
 
 def tensor_of(node: Node, storage_nbytes: Mapping[str, int], levels: int = _MAX_LEVELS) -> Entry | None:
@@ -162,10 +171,11 @@ def sizes_of(node: Node, what: str) -> tuple[int, ...]:
         node = node.arguments[0]
     if not isinstance(node, tuple | list):
         raise CorruptError(f"a tensor whose {what} is no tuple: {words(node)}")
-    wrong = next((size for size in node if type(size) is not int or not 0 <= size <= MAX_NBYTES), ABSENT)
-    if len(node) > _MAX_DIMS or wrong is not ABSENT:
-        found = str(len(node)) if wrong is ABSENT else words(wrong)
-        raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0: {found}")
+    for size in node:
+        if type(size) is not int or not 0 <= size <= MAX_NBYTES:
+            raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0: {words(size)}")
+    if len(node) > _MAX_DIMS:
+        raise CorruptError(f"a tensor whose {what} is not up to {_MAX_DIMS} sizes of at least 0: {len(node)}")
     return tuple(node)
 
 
@@ -193,10 +203,11 @@ def _checked(stored: StoredTensor) -> StoredTensor:
     spec = stored.spec
     if len(stored.strides) != len(spec.shape):
         raise CorruptError(f"a tensor {spec} with {len(stored.strides)} strides")
-    if prod(size for size in spec.shape if size) * spec.dtype.itemsize > MAX_NBYTES:
+    if prod(filter(None, spec.shape)) * spec.dtype.itemsize > MAX_NBYTES:
         raise CorruptError(f"a tensor {spec}, larger than any memory")
     # A row of an empty tensor starts past its storage's end; torch writes and reads that.
-    if stored.extent and stored.offset * spec.dtype.itemsize + stored.extent > stored.room:
+    extent = stored.extent
+    if extent and stored.offset * spec.dtype.itemsize + extent > stored.room:
         raise CorruptError(f"a tensor {spec} which reaches past the {stored.room} bytes of its storage {stored.key!r}")
     return stored
 

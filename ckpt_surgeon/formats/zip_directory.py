@@ -8,8 +8,7 @@ from __future__ import annotations
 import struct
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
@@ -65,9 +64,11 @@ _KIND_MASK, _NO_KIND, _FILE_KIND, _FOLDER_KIND = 0o170000, 0, 0o100000, 0o040000
 _FOLDER_MARK: Final = 0x10
 
 
-@dataclass(frozen=True, slots=True)
-class CentralEntry:
-    """A directory entry: what the local header at `header` and the bytes have to agree with."""
+class CentralEntry(NamedTuple):
+    """A directory entry: what the local header at `header` and the bytes have to agree with.
+
+    A named tuple, as there is one for each tensor: a frozen dataclass takes several times as long to make.
+    """
 
     name: str
     raw_name: bytes
@@ -162,10 +163,10 @@ def _entries(directory: bytes, count: int) -> Iterator[CentralEntry]:
 def _entry(directory: bytes, position: int) -> tuple[CentralEntry, int]:
     if position + _CENTRAL.size > len(directory):
         raise CorruptError("the zip directory is cut")
-    (signature, _, version, flags, method, _, _, crc, packed, nbytes, *lengths, disk, _, outer, header) = _CENTRAL.unpack_from(
-        directory, position
+    fields = _CENTRAL.unpack_from(directory, position)
+    signature, _, version, flags, method, _, _, crc, packed, nbytes, name_nbytes, extra_nbytes, comment_nbytes, disk, _, outer, header = (
+        fields
     )
-    name_nbytes, extra_nbytes, comment_nbytes = lengths
     extra_start = position + _CENTRAL.size + name_nbytes
     end = extra_start + extra_nbytes + comment_nbytes
     if signature != b"PK\1\2" or end > len(directory):
@@ -192,8 +193,10 @@ def _checked_name(raw: bytes) -> str:
         name = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorruptError("a record of the zip archive has a name which is no UTF-8") from error
-    segments = name.removesuffix("/").split("/")
-    if any(segment in ("", ".", "..") or _is_drive(segment) for segment in segments) or "\\" in name or "\0" in name:
+    is_outside = "\\" in name or "\0" in name
+    for segment in name.removesuffix("/").split("/"):
+        is_outside |= segment in ("", ".", "..") or _is_drive(segment)
+    if is_outside:
         raise UnsafeError(f"record {name!r} of the zip archive has a name which leads out of the archive")
     return name
 
@@ -210,7 +213,10 @@ def _folded(name: str) -> str:
 
 def extra_blocks(extra: bytes, name: str) -> dict[int, bytes]:
     """The blocks of an extra field by their kinds; up to 3 bytes at its end may be padding."""
-    position, blocks = 0, dict[int, bytes]()
+    blocks: dict[int, bytes] = {}
+    if not extra:
+        return blocks
+    position = 0
     while position + _EXTRA.size <= len(extra):
         kind, nbytes = _EXTRA.unpack_from(extra, position)
         position += _EXTRA.size
@@ -226,6 +232,8 @@ def extra_blocks(extra: bytes, name: str) -> dict[int, bytes]:
 def widened(blocks: Mapping[int, bytes], fields: tuple[int, int, int]) -> tuple[tuple[int, int, int], bytes]:
     """The fields, those which are 0xFFFFFFFF replaced, in order, by 8-byte values of the zip64 block; and what it has left."""
     wide = blocks.get(_ZIP64_EXTRA, b"")
+    if not wide:
+        return fields, wide
     values = []
     for value in fields:
         if value == _SENTINEL and len(wide) >= _WIDE_BYTES:

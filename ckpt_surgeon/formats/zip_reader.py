@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.errors import CorruptError
@@ -26,13 +26,18 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 # After the bytes of a record: an optional signature, the checksum, both sizes of 4 or 8 bytes; by its own size in bytes.
 _DESCRIPTORS: Final = {form.size: form for form in map(struct.Struct, ("<4sL2L", "<4sL2Q", "<L2L", "<L2Q"))}
 _DESCRIPTOR_SIGNATURE: Final = b"PK\7\x08"
+# Read at once of the headers: that of a record of a few bytes and the next ones, or what stands behind the bytes of a large one and
+# the next header. More of it would be weights.
+_WINDOW_BYTES: Final = 8 * 1024
 # Unpacked at once: a part of a record is all that is held of it.
 _PIECE_BYTES: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One file of the archive: `packed` bytes at `offset`, which are `nbytes` once unpacked. `crc`: None where none was made."""
+class Record(NamedTuple):
+    """One file of the archive: `packed` bytes at `offset`, which are `nbytes` once unpacked. `crc`: None where none was made.
+
+    A named tuple, as there is one for each tensor.
+    """
 
     name: str
     offset: int
@@ -75,7 +80,10 @@ class Archive:
     def span(self, name: str) -> FileRange | None:
         """Where the bytes of a record lie, with their checksum; None when they are compressed."""
         record = self.records[name]
-        return replace(self.place.part(record.offset, record.nbytes), crc=record.crc) if record.is_stored else None
+        if not record.is_stored:
+            return None
+        part = self.place.part(record.offset, record.nbytes)
+        return FileRange(part.file, part.offset, part.nbytes, record.crc)
 
     def is_intact(self, name: str) -> bool:
         """Whether the checksum of a record, where there is one, is that of its bytes, read a piece at a time."""
@@ -132,12 +140,30 @@ def _located(place: FileRange, entries: list[CentralEntry], end: int) -> dict[st
     if starts[:1] not in ([], [0]):
         raise CorruptError(f"the zip archive starts with {starts[0]} bytes which are no record")
     records = {}
+    window = _Window(place)
     for entry, following in zip(ordered, [*starts[1:], end], strict=False):
-        offset = _check_local(place, entry, following)
-        _check_rest(place, entry, offset + entry.packed, following)
+        offset = _check_local(window, entry, following)
+        _check_rest(window, entry, offset + entry.packed, following)
         crc = entry.crc if has_sums else None
         records[entry.name] = Record(entry.name, offset, entry.packed, entry.nbytes, crc, entry.method)
     return {entry.name: records[entry.name] for entry in entries}
+
+
+class _Window:
+    """Reads of a few bytes each, the next one mostly a little further on: those which lie close together are one read of the file."""
+
+    def __init__(self, place: FileRange) -> None:
+        self._place = place
+        self._start = 0
+        self._data = b""
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Exactly `nbytes` bytes from `offset` bytes into the place."""
+        start = offset - self._start
+        if start < 0 or start + nbytes > len(self._data):
+            start, self._start = 0, offset
+            self._data = self._place.read(offset, max(nbytes, min(_WINDOW_BYTES, self._place.nbytes - offset)))
+        return self._data[start : start + nbytes]
 
 
 def _is_unsummed(entry: CentralEntry) -> bool:
@@ -145,12 +171,12 @@ def _is_unsummed(entry: CentralEntry) -> bool:
     return not entry.crc and (not entry.nbytes or bool(entry.flags & DESCRIPTOR_FLAG))
 
 
-def _check_local(place: FileRange, entry: CentralEntry, following: int) -> int:
+def _check_local(window: _Window, entry: CentralEntry, following: int) -> int:
     """The offset of the entry's bytes, once its local header agrees with the directory."""
     start = entry.header + _LOCAL.size + len(entry.raw_name)
     if start > following:
         raise CorruptError(f"record {entry.name!r} of the zip archive overlaps what follows it, or starts past the end")
-    header = place.read(entry.header, _LOCAL.size + len(entry.raw_name))
+    header = window.read(entry.header, _LOCAL.size + len(entry.raw_name))
     signature, version, flags, method, _, _, crc, packed, nbytes, name_nbytes, extra_nbytes = _LOCAL.unpack_from(header)
     if signature != b"PK\3\4" or header[_LOCAL.size :] != entry.raw_name or name_nbytes != len(entry.raw_name):
         raise CorruptError(f"the zip directory and the header of record {entry.name!r} differ in name or place")
@@ -160,7 +186,7 @@ def _check_local(place: FileRange, entry: CentralEntry, following: int) -> int:
     offset = start + int(extra_nbytes)
     if offset + entry.packed > following:
         raise CorruptError(f"record {entry.name!r} of the zip archive overlaps what follows it")
-    blocks = extra_blocks(place.read(start, extra_nbytes), entry.name)
+    blocks = extra_blocks(window.read(start, extra_nbytes), entry.name)
     (nbytes, packed, _), _ = widened(blocks, (nbytes, packed, 0))
     is_described_later = bool(flags & DESCRIPTOR_FLAG) and not (crc or packed or nbytes)
     if not is_described_later and (crc, packed, nbytes) != (entry.crc, entry.packed, entry.nbytes):
@@ -168,7 +194,7 @@ def _check_local(place: FileRange, entry: CentralEntry, following: int) -> int:
     return offset
 
 
-def _check_rest(place: FileRange, entry: CentralEntry, position: int, following: int) -> None:
+def _check_rest(window: _Window, entry: CentralEntry, position: int, following: int) -> None:
     """CorruptError unless just a record's descriptor, if it has one, which says what the directory says, stands behind its bytes."""
     room = following - position
     if not entry.flags & DESCRIPTOR_FLAG:
@@ -176,7 +202,7 @@ def _check_rest(place: FileRange, entry: CentralEntry, position: int, following:
             raise CorruptError(f"{room} bytes which are no record follow record {entry.name!r} of the zip archive")
         return
     form = _DESCRIPTORS.get(room)
-    *signature, crc, packed, nbytes = form.unpack(place.read(position, room)) if form else (b"", 0, 0, 0)
+    *signature, crc, packed, nbytes = form.unpack(window.read(position, room)) if form else (b"", 0, 0, 0)
     is_sound = form is not None and signature in ([], [_DESCRIPTOR_SIGNATURE])
     if not is_sound or (crc, packed, nbytes) != (entry.crc, entry.packed, entry.nbytes):
         raise CorruptError(f"the zip directory and what follows record {entry.name!r} differ in size or checksum")

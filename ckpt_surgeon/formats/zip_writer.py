@@ -9,8 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.protocol import Part
@@ -29,12 +28,14 @@ _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _END: Final = struct.Struct("<4s4H2LH")
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64: Final = struct.Struct("<4sLQL")
+_DESCRIPTOR: Final = struct.Struct("<4s3L")
+_WIDE_DESCRIPTOR: Final = struct.Struct("<4sL2Q")
+_PADDING_HEAD: Final = 4  # bytes of the extra field "FB" before its filling
 _VERSION64: Final = 45
 _WIDE_LOCAL_EXTRA: Final = struct.pack("<2H2Q", 1, 16, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: bytes
     header: int
     nbytes: int
@@ -46,15 +47,15 @@ class _Entry:
     @property
     def local_header(self) -> bytes:
         extra = _WIDE_LOCAL_EXTRA if self.is_wide else b""
-        unpadded = self.header + _LOCAL.size + len(self.name) + len(extra) + 4
+        unpadded = self.header + _LOCAL.size + len(self.name) + len(extra) + _PADDING_HEAD
         padding = -unpadded % _ALIGNMENT
         extra += b"FB" + struct.pack("<H", padding) + b"Z" * padding
         size = _SENTINEL if self.is_wide else 0
         return _LOCAL.pack(b"PK\3\4", 0, _FLAGS, 0, 0, 0, 0, size, size, len(self.name), len(extra)) + self.name + extra
 
     def descriptor(self, crc: int) -> bytes:
-        sizes = struct.pack("<2Q" if self.is_wide else "<2L", self.nbytes, self.nbytes)
-        return b"PK\7\x08" + struct.pack("<L", crc) + sizes
+        form = _WIDE_DESCRIPTOR if self.is_wide else _DESCRIPTOR
+        return form.pack(b"PK\7\x08", crc, self.nbytes, self.nbytes)
 
     def central(self, crc: int) -> bytes:
         wide = [value for value in (self.nbytes, self.nbytes, self.header) if value >= _SENTINEL]
@@ -64,8 +65,14 @@ class _Entry:
         return _CENTRAL.pack(b"PK\1\2", *fields) + self.name + extra
 
     @property
+    def central_nbytes(self) -> int:
+        is_far = self.header >= _SENTINEL
+        return len(self.central(0)) if self.is_wide or is_far else _CENTRAL.size + len(self.name)
+
+    @property
     def end(self) -> int:
-        return self.header + len(self.local_header) + self.nbytes + len(self.descriptor(0))
+        unpadded = self.header + _LOCAL.size + len(self.name) + (len(_WIDE_LOCAL_EXTRA) if self.is_wide else 0) + _PADDING_HEAD
+        return unpadded + -unpadded % _ALIGNMENT + self.nbytes + (_WIDE_DESCRIPTOR if self.is_wide else _DESCRIPTOR).size
 
 
 class ZipLayout:
@@ -82,7 +89,7 @@ class ZipLayout:
     @property
     def nbytes(self) -> int:
         """The size of the whole archive, in bytes."""
-        directory = sum(len(entry.central(0)) for entry in self.entries)
+        directory = sum(entry.central_nbytes for entry in self.entries)
         return self.directory + directory + _END64.size + _LOCATOR64.size + _END.size
 
 
@@ -112,7 +119,7 @@ class ZipWriter:
         crc = 0
         for part in parts:
             if isinstance(part, FileRange) and part.nbytes == nbytes and part.crc is not None and not self._checks:
-                self._output.copy(replace(part, crc=None))
+                self._output.copy(FileRange(part.file, part.offset, part.nbytes))
                 return part.crc
             for piece in _pieces(part):
                 self._output.write(piece)
