@@ -8,10 +8,17 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.aligning import AlignNames
 from ckpt_surgeon.ops.casting import Cast
 from ckpt_surgeon.ops.channels import AdaptInChannels
+from ckpt_surgeon.ops.decimating import Decimate
+from ckpt_surgeon.ops.flattening import ConvToLinear, LinearToConv
+from ckpt_surgeon.ops.inflating import Collapse, Inflate
 from ckpt_surgeon.ops.initializing import Init
+from ckpt_surgeon.ops.patch_embed import ResamplePatchEmbed
 from ckpt_surgeon.ops.permuting import Permute, Transpose
+from ckpt_surgeon.ops.pos_embed import ResamplePosEmbed
+from ckpt_surgeon.ops.positions import ResamplePositions
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
+from ckpt_surgeon.ops.rel_pos_bias import ResampleRelPosBias
 from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
 from ckpt_surgeon.ops.replacing import Replace
 from ckpt_surgeon.ops.reshaping import Fit, Reshape
@@ -49,6 +56,15 @@ OPS: dict[str, OpType] = {
     "stack": Stack,
     "unstack": Unstack,
     "adapt_in_channels": AdaptInChannels,
+    "inflate": Inflate,
+    "collapse": Collapse,
+    "linear_to_conv": LinearToConv,
+    "conv_to_linear": ConvToLinear,
+    "decimate": Decimate,
+    "resample_patch_embed": ResamplePatchEmbed,
+    "resample_pos_embed": ResamplePosEmbed,
+    "resample_rel_pos_bias": ResampleRelPosBias,
+    "resample_positions": ResamplePositions,
     "fit": Fit,
     "init": Init,
 }
