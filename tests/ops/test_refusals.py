@@ -57,7 +57,11 @@ READ = [
     ("decimate", {"match": "a", "m": [4, 0]}, ["m is [4, 0]", "1 or more, or null"]),
     ("resample_patch_embed", {"match": "a", "patch_size": [14]}, ["patch_size is [14]", "2 whole numbers"]),
     ("resample_pos_embed", {"match": "a", "target_grid": "target"}, ["resample_pos_embed needs source_grid"]),
-    ("resample_pos_embed", {"match": "a", "source_grid": [7, 28], "target_grid": "target"}, ["[7, 28] is not square", "target_grid: [h, w]"]),
+    (
+        "resample_pos_embed",
+        {"match": "a", "source_grid": [7, 28], "target_grid": "target"},
+        ["[7, 28] is not square", "target_grid: [h, w]"],
+    ),
     ("resample_pos_embed", {"match": "a", "source_grid": "square", "target_grid": "target", "is_told": True}, ["unknown word 'is_told'"]),
     ("resample_rel_pos_bias", {"match": "a", "mode": "linear", "source_window": "square", "target_window": "target"}, ["mode is 'linear'"]),
     ("resample_positions", {"match": "a", "mode": "linear", "size": 9}, ["mode linear wants align_corners"]),
