@@ -11,6 +11,7 @@ from ckpt_surgeon.ops.arguments import assign, integers, one_of
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
+from ckpt_surgeon.ops.reshaping import Reshape
 from ckpt_surgeon.ops.shaping import filled, one_input
 from ckpt_surgeon.spec import TensorSpec
 
@@ -146,9 +147,9 @@ class ConvToLinear(TensorDefaults):
         return _whole(one_input(specs, self.name), self.order)
 
     def inverse(self, specs: tuple[TensorSpec, ...]) -> TensorOp | None:
-        """The convolution of the same kernel, unless that has a dim of size 0."""
-        kernel = one_input(specs, self.name).shape[2:]
-        return LinearToConv(self.order, kernel) if all(kernel) else None
+        """The convolution of the same kernel; of a kernel without elements, the reshape to it."""
+        shape = one_input(specs, self.name).shape
+        return LinearToConv(self.order, shape[2:]) if all(shape[2:]) else Reshape(shape)
 
 
 def _whole(conv: TensorSpec, order: str) -> tuple[tuple[Run, ...], ...] | None:

@@ -51,7 +51,7 @@ class ResamplePosEmbed(TensorDefaults):
     target_prefix_tokens: int | None = None
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     antialias: bool = True
-    is_told: bool = False
+    is_told: bool | None = None
 
     def __post_init__(self) -> None:
         assign(self, source_grid=grid_or(self.source_grid, "square", f"{self.name}: source_grid"))

@@ -51,7 +51,7 @@ class ResampleRelPosBias(TensorDefaults):
     source_window: tuple[int, int] | Literal["square"]
     target_window: tuple[int, int] | Literal["target"]
     extra_tokens: int = 0
-    is_told: bool = False
+    is_told: bool | None = None
 
     def __post_init__(self) -> None:
         one_of(self.mode, _MODES, f"{self.name}: mode")
