@@ -35,7 +35,9 @@ def check_told(name: str, old: tuple[int, int], new: tuple[int, int], word: str)
     """RulesError where the target only told its number of positions, and that is what there is: 7 x 28 are as many as 14 x 14."""
     if old == new:
         what = f"the target has as many positions as the source's {old[0]} x {old[1]}, and their number does not tell its grid"
-        raise RulesError(f"{name}: {what}", hint=f"State `{word}: [h, w]`; `when: mismatched` leaves out keys which fit already.")
+        raise RulesError(
+            f"{name}: {what}", hint=f"State `{word}: [h, w]`; `when: mismatched` and `expect: any` leave out a key which fits already."
+        )
 
 
 def rows_of(spec: TensorSpec, name: str) -> int:
