@@ -11,7 +11,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.spec import DTYPES
 
-__all__ = ["MAX_INTEGER", "assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts"]
+__all__ = ["MAX_INTEGER", "assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts", "truth"]
 
 MAX_INTEGER = 2**63 - 1  # sizes, dims and byte counts are int64 in every format here
 _COMMON_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "bool")
@@ -29,6 +29,13 @@ def integer(value: object, what: str) -> int:
         raise RulesError(f"{what} is {value!r}; a whole number is wanted")
     if not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise RulesError(f"{what} is {value}, which no tensor's size or dim can be")
+    return value
+
+
+def truth(value: object, what: str) -> bool:
+    """True or false, and nothing which merely counts as one."""
+    if not isinstance(value, bool):
+        raise RulesError(f"{what} is {value!r}; true or false is wanted")
     return value
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
+from ckpt_surgeon.ops.arithmetic import check_weights, widened
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.protocol import Arity, Contract
 from ckpt_surgeon.ops.shaping import bounded, dim_within, one_input, target_size
@@ -104,9 +105,7 @@ class AdaptInChannels(TensorDefaults):
         """The spec with n channels."""
         spec = one_input(specs, self.name)
         dim = dim_within(self.dim, len(spec.shape), self.name, spec)
-        if not spec.dtype.is_float or not spec.dtype.has_zero:
-            hint = "`select`, `mean` and the like are for weights; a quantized one is to be dequantized first."
-            raise RulesError(f"{self.name}: {spec} holds no weights which could be averaged or set to 0", hint=hint)
+        check_weights(spec, self.name)
         if self.groups > 1 and self.dim == 1 and spec.shape[0] % self.groups:
             raise RulesError(f"{self.name}: dim 0 of {spec} does not divide by {self.groups} groups")
         wanted = self._wanted()
@@ -137,7 +136,7 @@ class AdaptInChannels(TensorDefaults):
         """The adapted weight; computed in float32, or float64 where it is that, and cast back."""
         (tensor,) = tensors
         dim = dim_within(self.dim, tensor.dim(), self.name, list(tensor.shape))
-        whole = _widened(tensor.detach()).contiguous()  # sums of one order whatever the strides, and so of the same bytes
+        whole = widened(tensor).contiguous()  # sums of one order whatever the strides, and so of the same bytes
         adapted = self._adapted(whole.movedim(dim, 0), self._wanted())
         return (adapted.movedim(0, dim).to(tensor.dtype).contiguous(),)
 
@@ -166,11 +165,3 @@ class AdaptInChannels(TensorDefaults):
         """What keeps the sum over all channels, where that is wanted."""
         rescale = self.rescale or ("sum_preserving" if self.mode == "repeat" else "none")
         return size / carriers if rescale == "sum_preserving" and carriers else 1.0
-
-
-def _widened(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    if tensor.is_complex():
-        return tensor if tensor.dtype == torch.complex128 else tensor.to(torch.complex64)
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)

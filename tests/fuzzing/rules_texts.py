@@ -73,6 +73,12 @@ _BODIES: tuple[dict[str, Any], ...] = (
     {"permute": {"match": "a", "dims": [1, 0]}},
     {"unsqueeze": {"match": "a", "dims": [0]}},
     {"adapt_in_channels": {"match": "a", "mode": "mean", "in_channels": 10}},
+    {"inflate": {"match": "a", "mode": "mean", "time": 3}},
+    {"collapse": {"match": "a"}},
+    {"linear_to_conv": {"match": "a", "order": "chw", "kernel": [1, 2]}},
+    {"decimate": {"match": "a", "m": [2, None]}},
+    {"resample_pos_embed": {"match": "a", "source_grid": "square", "target_grid": [2, 3]}},
+    {"resample_positions": {"match": "a", "mode": "repeat", "size": 9, "keep": 1}},
     {"init": {"match": "new", "value": "zeros"}},
     {"fit": {"match": "a"}},
 )

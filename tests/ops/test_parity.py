@@ -78,6 +78,14 @@ MOVES: list[tuple[TensorOp, list[tuple[int, ...]], Judge]] = [
     (bound("unstack"), [(3,)], lambda x: list(x[0])),
     (bound("unstack", dim=-1), [(2, 0, 3)], lambda x: list(np.moveaxis(x[0], -1, 0))),
     (bound("unstack", dim=1), [(2, 3, 2)], lambda x: list(x[0].swapaxes(0, 1))),
+    (bound("linear_to_conv", order="chw", kernel=[2, 3]), [(2, 24)], lambda x: [x[0].reshape(2, 4, 2, 3)]),
+    (bound("linear_to_conv", order="hwc", kernel=[2, 3]), [(2, 24)], lambda x: [x[0].reshape(2, 2, 3, 4).transpose(0, 3, 1, 2)]),
+    (bound("linear_to_conv", order="hwc", kernel=[2]), [(3, 2)], lambda x: [x[0].reshape(3, 1, 2)]),
+    (bound("conv_to_linear", order="chw"), [(2, 4, 2, 3)], lambda x: [x[0].reshape(2, 24)]),
+    (bound("conv_to_linear", order="hwc"), [(2, 4, 2, 3)], lambda x: [x[0].transpose(0, 2, 3, 1).reshape(2, 24)]),
+    (bound("conv_to_linear", order="hwc"), [(2, 4, 1, 1)], lambda x: [x[0].reshape(2, 4)]),
+    (bound("decimate", m=[2, None, 3]), [(3, 2, 7)], lambda x: [x[0][::2, :, ::3]]),
+    (bound("decimate", m=[1, None]), [(3, 2)], lambda x: [x[0]]),
 ]
 names = [f"{op.name} {op.parameters()} of {shapes}" for op, shapes, _ in MOVES]
 
