@@ -8,18 +8,23 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.aligning import AlignNames
 from ckpt_surgeon.ops.casting import Cast
 from ckpt_surgeon.ops.channels import AdaptInChannels
+from ckpt_surgeon.ops.grouping import GqaToMha, MhaToGqa
 from ckpt_surgeon.ops.initializing import Init
+from ckpt_surgeon.ops.packing import Deinterleave, Interleave
 from ckpt_surgeon.ops.permuting import Permute, Transpose
+from ckpt_surgeon.ops.placing import Pad, Region
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
 from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
 from ckpt_surgeon.ops.replacing import Replace
 from ckpt_surgeon.ops.reshaping import Fit, Reshape
+from ckpt_surgeon.ops.rotary import RopePermute
 from ckpt_surgeon.ops.selecting import DropKeys, KeepKeys
 from ckpt_surgeon.ops.splitting import Concat, Split
 from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
 from ckpt_surgeon.ops.stacking import Stack, Unstack
 from ckpt_surgeon.ops.substituting import Sub
+from ckpt_surgeon.ops.taking import Slice, Take
 
 __all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "plugin_names", "register"]
 
@@ -48,6 +53,15 @@ OPS: dict[str, OpType] = {
     "concat": Concat,
     "stack": Stack,
     "unstack": Unstack,
+    "interleave": Interleave,
+    "deinterleave": Deinterleave,
+    "slice": Slice,
+    "take": Take,
+    "pad": Pad,
+    "region": Region,
+    "rope_permute": RopePermute,
+    "mha_to_gqa": MhaToGqa,
+    "gqa_to_mha": GqaToMha,
     "adapt_in_channels": AdaptInChannels,
     "fit": Fit,
     "init": Init,

@@ -1,12 +1,46 @@
-"""Specs as they are displayed (`f32[2, 3]`), tensors of any type filled with noise, and their bytes."""
+"""Specs as they are displayed (`f32[2, 3]`), tensors of any type filled with noise, and their bytes; what samples are made of."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from hypothesis import strategies as st
 
-from ckpt_surgeon.ops.protocol import Run
-from ckpt_surgeon.spec import DTYPES, TensorSpec
+from ckpt_surgeon.ops.protocol import Run, TensorOp
+from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
+
+WEIGHTS = [dtype for dtype in DTYPES.values() if dtype.is_float and dtype.signed]
+VALUED = [dtype for dtype in DTYPES.values() if not dtype.is_packed]
+TYPES = [dtype for dtype in DTYPES.values() if hasattr(torch, dtype.name)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An op, bound, and inputs which it takes."""
+
+    op: TensorOp
+    specs: tuple[TensorSpec, ...]
+
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+shapes = st.lists(st.integers(0, 4), min_size=0, max_size=4).map(tuple)
+sizes = st.integers(0, 4)
+
+
+def at_least(rank: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.lists(sizes, min_size=rank, max_size=4).map(tuple)
+
+
+def types(among: list[DType] = TYPES) -> st.SearchStrategy[DType]:
+    return st.sampled_from([dtype for dtype in among if dtype in TYPES])
+
+
+def signed(draw: Draw, dim: int, rank: int) -> int:
+    """The same dim, counted from either end."""
+    return draw(st.sampled_from([dim, dim - rank]))
+
 
 SHORT = {dtype.short: dtype for dtype in DTYPES.values()}
 

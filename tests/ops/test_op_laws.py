@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -10,42 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_samples import bytes_of, moved, spec_of, strided, tensors_of
+from op_samples import VALUED, WEIGHTS, Draw, Sample, at_least, bytes_of, moved, shapes, signed, sizes, spec_of, strided, tensors_of, types
+from row_samples import ROWS
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.ops.registry import OPS
-from ckpt_surgeon.spec import DTYPES, DType, TensorSpec
-
-WEIGHTS = [dtype for dtype in DTYPES.values() if dtype.is_float and dtype.signed]
-VALUED = [dtype for dtype in DTYPES.values() if not dtype.is_packed]
-TYPES = [dtype for dtype in DTYPES.values() if hasattr(torch, dtype.name)]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An op, bound, and inputs which it takes."""
-
-    op: TensorOp
-    specs: tuple[TensorSpec, ...]
-
-
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-shapes = st.lists(st.integers(0, 4), min_size=0, max_size=4).map(tuple)
-sizes = st.integers(0, 4)
-
-
-def at_least(rank: int) -> st.SearchStrategy[tuple[int, ...]]:
-    return st.lists(sizes, min_size=rank, max_size=4).map(tuple)
-
-
-def types(among: list[DType] = TYPES) -> st.SearchStrategy[DType]:
-    return st.sampled_from([dtype for dtype in among if dtype in TYPES])
-
-
-def signed(draw: Draw, dim: int, rank: int) -> int:
-    """The same dim, counted from either end."""
-    return draw(st.sampled_from([dim, dim - rank]))
+from ckpt_surgeon.spec import DTYPES, TensorSpec
 
 
 def squeeze(draw: Draw) -> Sample:
@@ -109,7 +78,8 @@ def split(draw: Draw) -> Sample:
     at = signed(draw, dim, len(shape))
     given_sizes = (OPS["split"](dim=at, sizes=parts), sum(parts))
     equal = (OPS["split"](dim=at).bind(len(parts), None), 2 * len(parts))
-    op, size = draw(st.sampled_from([given_sizes, equal]))
+    by_heads = (OPS["split"](dim=at, heads=parts), 3 * sum(parts))
+    op, size = draw(st.sampled_from([given_sizes, equal, by_heads]))
     return Sample(op, (TensorSpec((*shape[:dim], size, *shape[dim + 1 :]), draw(types())),))
 
 
@@ -167,7 +137,7 @@ SAMPLES: dict[str, Callable[[Draw], Sample]] = {
         fit,
         init,
     )
-}
+} | ROWS
 
 
 @st.composite
