@@ -62,8 +62,10 @@ class MhaToGqa(TensorDefaults):
         dim = dim_within(self.dim, tensor.dim(), self.name, list(tensor.shape))
         head_dim = _head_dim(self, tensor.shape[dim], self.heads, list(tensor.shape))
         whole = widened(tensor.detach()).contiguous()
-        grouped = whole.unflatten(dim, (self.kv_heads, self.heads // self.kv_heads, head_dim))
-        return (grouped.mean(dim + 1).flatten(dim, dim + 1).to(tensor.dtype).contiguous(),)
+        before, after = whole.shape[:dim], whole.shape[dim + 1 :]
+        grouped = whole.reshape(*before, self.kv_heads, self.heads // self.kv_heads, head_dim, *after)
+        means = grouped.mean(dim + 1).reshape(*before, self.kv_heads * head_dim, *after)
+        return (means.to(tensor.dtype),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from ckpt_surgeon.ops.casting import Cast
 from ckpt_surgeon.ops.channels import AdaptInChannels
 from ckpt_surgeon.ops.grouping import GqaToMha, MhaToGqa
 from ckpt_surgeon.ops.initializing import Init
+from ckpt_surgeon.ops.layering import Layers
 from ckpt_surgeon.ops.packing import Deinterleave, Interleave
 from ckpt_surgeon.ops.permuting import Permute, Transpose
 from ckpt_surgeon.ops.placing import Pad, Region
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
+from ckpt_surgeon.ops.rearranging import Rearrange
 from ckpt_surgeon.ops.renaming import CopyKeys, Rename, TieKeys
 from ckpt_surgeon.ops.replacing import Replace
 from ckpt_surgeon.ops.reshaping import Fit, Reshape
@@ -25,6 +27,7 @@ from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
 from ckpt_surgeon.ops.stacking import Stack, Unstack
 from ckpt_surgeon.ops.substituting import Sub
 from ckpt_surgeon.ops.taking import Slice, Take
+from ckpt_surgeon.ops.unwrapping import Unwrap
 
 __all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "plugin_names", "register"]
 
@@ -43,11 +46,14 @@ OPS: dict[str, OpType] = {
     "copy": CopyKeys,
     "tie": TieKeys,
     "sub": Sub,
+    "layers": Layers,
+    "unwrap": Unwrap,
     "squeeze": Squeeze,
     "unsqueeze": Unsqueeze,
     "reshape": Reshape,
     "transpose": Transpose,
     "permute": Permute,
+    "rearrange": Rearrange,
     "cast": Cast,
     "split": Split,
     "concat": Concat,

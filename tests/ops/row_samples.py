@@ -83,6 +83,20 @@ def gqa_to_mha(draw: Draw) -> Sample:
     return Sample(OPS["gqa_to_mha"](heads=heads * copies, kv_heads=heads, dim=dim), specs)
 
 
+def rearrange(draw: Draw) -> Sample:
+    a, b, c, d = (draw(sizes) for _ in range(4))
+    cases = [
+        ("(a b) c -> a b c", {"a": max(a, 1)}, (max(a, 1) * b, c)),
+        ("(a b c) d -> (b a c) d", {"a": max(a, 1), "c": max(c, 1)}, (max(a, 1) * b * max(c, 1), d)),
+        ("a 1 (b c) -> c (b a) 1", {"c": max(c, 1)}, (a, 1, b * max(c, 1))),
+        ("a ... b -> b ... a", {}, (a, c, d, b)),
+        ("... -> ...", {}, (a, b)),
+        ("a b -> (b a)", {}, (a, b)),
+    ]
+    pattern, axes, shape = draw(st.sampled_from(cases))
+    return Sample(OPS["rearrange"](pattern, axes), (TensorSpec(shape, draw(types())),))
+
+
 ROWS: dict[str, Callable[[Any], Sample]] = {
     "interleave": interleave,
     "deinterleave": deinterleave,
@@ -93,4 +107,5 @@ ROWS: dict[str, Callable[[Any], Sample]] = {
     "rope_permute": rope_permute,
     "mha_to_gqa": mha_to_gqa,
     "gqa_to_mha": gqa_to_mha,
+    "rearrange": rearrange,
 }

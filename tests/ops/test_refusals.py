@@ -32,7 +32,7 @@ READ = [
     ("cast", {"match": "a"}, ["cast needs dtype"]),
     ("split", {"source": "a", "target": ["b", "c"], "sizes": []}, ["at least one part"]),
     ("split", {"source": "a", "target": ["b", "c"], "sizes": [1, -1]}, ["-1", "0 or more"]),
-    ("split", {"source": "a", "target": ["b", "c"], "parts": 2}, ["unknown word 'parts'", "source, target, dim, sizes"]),
+    ("split", {"source": "a", "target": ["b", "c"], "parts": 2}, ["unknown word 'parts'", "source, target, dim, sizes, heads"]),
     ("split", {"match": "a"}, ["split needs source and target; found match"]),
     ("concat", {"source": ["a", "b"], "target": "c", "axis": 0}, ["unknown word 'axis'", "source, target, dim."]),
     ("concat", {"source": ["a", "b"], "target": "c", "dim": None}, ["concat: dim is nothing"]),
@@ -77,6 +77,14 @@ READ = [
     ("strip_prefix", "a..b", ["empty segment"]),
     ("strip_prefix", ".", ["empty segment"]),
     ("strip_prefix", "a.*", ["is a pattern"]),
+    ("rearrange", {"match": "a"}, ["rearrange needs pattern"]),
+    ("rearrange", {"match": "a", "pattern": "a b -> a"}, ["other dims on one side", "summed"]),
+    ("rearrange", {"match": "a", "pattern": "a", "axes": {"a": 1}}, ["no pattern", "(h d) i -> h d i"]),
+    ("layers", {"match": "h.{i:int}.{rest:path}"}, ["layers needs pick"]),
+    ("layers", {"match": "h.{i:int}.**", "pick": [0]}, ["without a name", "{rest:path}"]),
+    ("layers", {"match": "h.{i:int}.{j:int}", "pick": [0]}, ["captures 2 numbers", "index: i"]),
+    ("unwrap", {}, ["neither prefixes nor segments"]),
+    ("unwrap", {"segments": "a.b"}, ["no single segment"]),
     ("add_prefix", {"match": "a"}, ["add_prefix needs prefix"]),
     ("add_prefix", "{x}.", ["is a pattern"]),
     ("replace", {"a..b": "c"}, ["empty segment"]),
@@ -147,6 +155,7 @@ PLANNED = [
     ("split", {"heads": [2, 1]}, ["f32[4]"], ["f32[1]", "f32[1]"], ["4 rows of dim 0 of f32[4]", "[2, 1]", "3 in all"]),
     ("interleave", {"groups": 3}, ["f32[6]", "f32[4]"], None, ["dim 0 of input 1 has 4 rows", "3 equal groups"]),
     ("deinterleave", {"groups": 4}, ["f32[6]"], ["f32[4]", "f32[3]"], ["dim 0 of the target's f32[3] has 3 rows", "4 equal groups"]),
+    ("rearrange", {"pattern": "(h d) -> h d", "axes": {"h": 4}}, ["f32[6]"], None, ["f32[6]", "(h d) -> h d", "length 6", "4"]),
     ("slice", {"stop": "target"}, ["f32[6]"], ["f32[7]"], ["stop 7 is outside of dim 0 of f32[6]", "-6..6"]),
     ("take", {"indices": [6]}, ["f32[6]"], None, ["dim 0 of f32[6] has 6 rows", "number 6", "0..5"]),
     ("pad", {"after": "target"}, ["f32[6]"], ["f32[5]"], ["dim 0 of f32[6]", "the target's 5", "slice"]),
@@ -198,6 +207,13 @@ def test_a_split_without_sizes_is_into_equal_parts_of_which_bind_knows_the_numbe
 
 @pytest.mark.parametrize("name", [name for name, op in OPS.items() if hasattr(op, "edits")])
 def test_an_op_on_names_leaves_an_empty_table_alone(name: str) -> None:
-    bodies: dict[str, Any] = {"prefixes": ("a",), "prefix": "a", "pairs": {"a": "b"}, "patterns": ("a",)}
+    bodies: dict[str, Any] = {
+        "match": "a.{i:int}",
+        "pick": (0,),
+        "prefixes": ("a",),
+        "prefix": "a",
+        "pairs": {"a": "b"},
+        "patterns": ("a",),
+    }
     op: NameOp = OPS[name](**{word: body for word, body in bodies.items() if word in OPS[name].__dataclass_fields__})
     assert op.edits([], ["a"]) == []
