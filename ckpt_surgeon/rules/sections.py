@@ -1,4 +1,4 @@
-"""The sections of a rules document -> Rules: version, rules, allow, finetune."""
+"""The sections of a rules document -> Rules: version, presets, rules, allow, finetune."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from ckpt_surgeon.ops.registry import OPS
 from ckpt_surgeon.rules.document import Document
 from ckpt_surgeon.rules.entries import read_entry
 from ckpt_surgeon.rules.node import Node, shown
+from ckpt_surgeon.rules.presets import PRESETS, preset_rules
 from ckpt_surgeon.rules.rule import Allow, Finetune, FreezeIndex, Head, Rule, Rules
 
 __all__ = ["ALLOW", "CLASSES", "SECTIONS", "VERSION", "read_document", "read_single", "read_list"]
 
 VERSION = 1
-SECTIONS = ("version", "rules", "allow", "finetune")
-_RESERVED = ("sources", "presets", "assert")
+SECTIONS = ("version", "presets", "rules", "allow", "finetune")
+_RESERVED = ("sources", "assert")
 ALLOW = ("missing", "unexpected", "casts")
 CLASSES = ("exact", "renamed", "adapted", "initialized", "missing", "new")  # of a target key; anything else under `lr` is a pattern
 _FINETUNE = ("freeze", "freeze_index", "bn_eval", "lr", "head")
@@ -36,10 +37,11 @@ def read_document(document: Document) -> Rules:
             top.child(word).complain(f"{word!r} stands outside `rules`", f"Write it into the list: `rules: [{{{word}: ...}}]`.", key=True)
     sections = {str(node.place[-1]): node for node in top.words(SECTIONS, "a rules document", (*_RESERVED, *OPS))}
     _check_version(top)
+    presets = _read_presets(sections["presets"]) if "presets" in sections else ()
     rules = _read_rules(sections["rules"]) if "rules" in sections else ()
     allow = _read_allow(sections["allow"]) if "allow" in sections else Allow()
     finetune = _read_finetune(sections["finetune"]) if "finetune" in sections else None
-    return top.finish(Rules(rules, allow, finetune))
+    return top.finish(Rules(presets + rules, allow, finetune))
 
 
 def read_single(document: Document) -> Rules:
@@ -65,6 +67,18 @@ def _check_version(top: Node) -> None:
     version = top.child("version")
     if version.data != VERSION or isinstance(version.data, bool):
         version.complain(f"version is {shown(version.data)}; this program reads version {VERSION}")
+
+
+def _read_presets(node: Node) -> tuple[Rule, ...]:
+    if not isinstance(node.data, list):
+        node.complain(f"presets is a list; found {shown(node.data)}", f"Such as `presets: [wrappers]`. Known: {', '.join(PRESETS)}.")
+        return ()
+    items = [node.child(at) for at in range(len(node.data))]
+    for at, item in enumerate(items):
+        if item.data in node.data[:at]:
+            item.complain(f"presets: {shown(item.data)} is listed twice", "It runs once, before the rules.")
+    names = [(item.word("presets: an item", tuple(PRESETS)), item.document.where(item.place)) for item in items]
+    return tuple(rule for name, where in names for rule in preset_rules(name, where))
 
 
 def _read_rules(node: Node) -> tuple[Rule, ...]:
