@@ -50,6 +50,10 @@ class Rearrange(TensorDefaults):
             raise RulesError(f"rearrange: a pattern of {len(self.pattern)} characters; at most {_MAX_PATTERN} are allowed")
         if not isinstance(self.axes, Mapping):
             raise RulesError(f"rearrange: axes is {self.axes!r}; a mapping is wanted: {{h: 12}}")
+        if {"tensor", "pattern"} & set(self.axes):
+            raise RulesError(
+                f"rearrange: axes {list(self.axes)}: einops has no axis of the name tensor or pattern", hint="Name it otherwise."
+            )
         assign(self, axes={text(name, "rearrange: axes"): positive(size, f"rearrange: axes: {name}") for name, size in self.axes.items()})
         if self.pattern.count("->") != 1:
             raise RulesError(f"rearrange: {self.pattern!r} is no pattern", hint="Write the dims before and after: `(h d) i -> h d i`.")

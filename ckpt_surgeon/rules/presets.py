@@ -35,8 +35,7 @@ _LORA_PEFT: Final = (
     {"replace": {**{f"{name}.default": name for name in _LORA}, "base_layer": ""}},
 )
 
-# diffusers, utils/state_dict_utils.py: UNET_TO_DIFFUSERS, DIFFUSERS_TO_PEFT and DIFFUSERS_OLD_TO_PEFT.
-_PROJECTION: Final = "{m:to_q|to_k|to_v}_lora"
+# diffusers, utils/state_dict_utils.py: UNET_TO_DIFFUSERS, DIFFUSERS_TO_PEFT and, for the text encoder, DIFFUSERS_OLD_TO_PEFT.
 _LORA_DIFFUSERS: Final = {
     "replace": {
         f"{before}{side}": f"{after}{name}"
@@ -44,12 +43,15 @@ _LORA_DIFFUSERS: Final = {
         for before, after in (
             ("lora.", ""),
             ("lora_linear_layer.", ""),
-            (f"{_PROJECTION}.", "{m}."),
-            (f"processor.{_PROJECTION}.", "{m}."),
+            ("to_{m:q|k|v}_lora.", "to_{m}."),
+            ("processor.to_{m:q|k|v}_lora.", "to_{m}."),
+            ("self_attn.to_{m:q|k|v}_lora.", "self_attn.{m}_proj."),
             ("to_out_lora.", "to_out.0."),
             ("processor.to_out_lora.", "to_out.0."),
+            ("self_attn.to_out_lora.", "self_attn.out_proj."),
         )
     }
+    | {"to_out.lora_magnitude_vector": "to_out.0.lora_magnitude_vector"}
 }
 
 PRESETS: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = {

@@ -1,6 +1,6 @@
 """Heads in another order or number, against the formulas of the field; each with the largest error which is allowed.
 
-transformers does not import beside these tests: its formulas are written out as they stand there (4.57), with their file.
+transformers is none of the tests' packages: its formulas are written out as they stand there (4.57), with their file.
 """
 
 from typing import Any

@@ -100,6 +100,26 @@ def test_densenet_names_are_those_which_torchvision_makes() -> None:
     assert renamed("densenet", keys) == {key: match[1] + match[2] if match else key for key, match in matches.items()}
 
 
+PROJECTIONS = [("to_q", "q_proj"), ("to_k", "k_proj"), ("to_v", "v_proj"), ("to_out", "out_proj")]
+SIDES = [("down", "lora_A"), ("up", "lora_B")]
+
+
+def test_diffusers_names_are_those_which_its_tables_make() -> None:
+    """diffusers, utils/state_dict_utils.py (0.42): UNET_TO_DIFFUSERS, DIFFUSERS_TO_PEFT, DIFFUSERS_OLD_TO_PEFT."""
+    unet, new, old = {}, {}, {}
+    for side, name in SIDES:
+        unet |= {f".{x}_lora.{side}": f".{'to_out.0' if x == 'to_out' else x}.{name}" for x, _ in PROJECTIONS} | {
+            f".lora.{side}": f".{name}"
+        }
+        new |= {f".{y}.lora_linear_layer.{side}": f".{y}.{name}" for _, y in PROJECTIONS}
+        old |= {f".{x}_lora.{side}": f".{y}.{name}" for x, y in PROJECTIONS}
+    unet[".to_out.lora_magnitude_vector"] = ".to_out.0.lora_magnitude_vector"
+    wanted = {f"unet.mid.attn1{key}.weight": f"unet.mid.attn1{value}.weight" for key, value in unet.items()}
+    wanted |= {f"text_encoder.h.0.self_attn{key}.weight": f"text_encoder.h.0.self_attn{value}.weight" for key, value in new.items()}
+    wanted |= {f"text_encoder.h.1.self_attn{key}.weight": f"text_encoder.h.1.self_attn{value}.weight" for key, value in old.items()}
+    assert renamed("lora_diffusers", list(wanted)) == wanted
+
+
 def test_presets_run_before_the_rules_and_explain_says_where_they_stand() -> None:
     text = "version: 1\nrules:\n  - rename: {fc.weight: head.weight}\npresets: [densenet, wrappers]\n"
     plan = make_plan(parse_rules(text, "rules.yaml"), header("module.fc.weight"), None)
