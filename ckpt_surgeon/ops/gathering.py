@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, Final
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gathered", "Rows"]
 
-_MOST_RUNS: Final = 4096  # of an output; what is in more pieces is computed, and a header cannot ask for more than this
+_MOST_RUNS: Final = 1024  # of an output; what is in more pieces is computed, and a plan of many such tensors stays quick
 _MANY_RUNS: Final = 64
 _SHORT_RUN: Final = 4096  # bytes; many pieces shorter than a page are copied in memory faster than in a file
 
@@ -98,7 +98,7 @@ def _joined(rows: Iterable[Rows], nbytes: int) -> Iterator[Run]:
     for each in rows:
         run = Run(each.input, each.start * nbytes, each.count * nbytes)
         if last is not None and last.input == run.input and last.offset + last.nbytes == run.offset:
-            last = replace(last, nbytes=last.nbytes + run.nbytes)
+            last = Run(last.input, last.offset, last.nbytes + run.nbytes)
             continue
         if last is not None and last.nbytes:
             yield last
