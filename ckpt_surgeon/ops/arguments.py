@@ -11,7 +11,20 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.spec import DTYPES
 
-__all__ = ["MAX_INTEGER", "assign", "dtype_name", "integer", "integers", "one_of", "parameters_of", "text", "text_pairs", "texts", "truth"]
+__all__ = [
+    "MAX_INTEGER",
+    "assign",
+    "dtype_name",
+    "integer",
+    "integers",
+    "one_of",
+    "parameters_of",
+    "positive",
+    "text",
+    "text_pairs",
+    "texts",
+    "truth",
+]
 
 MAX_INTEGER = 2**63 - 1  # sizes, dims and byte counts are int64 in every format here
 _COMMON_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "bool")
@@ -37,6 +50,14 @@ def truth(value: object, what: str) -> bool:
     if not isinstance(value, bool):
         raise RulesError(f"{what} is {value!r}; true or false is wanted")
     return value
+
+
+def positive(value: object, what: str) -> int:
+    """An int64 of 1 or more."""
+    number = integer(value, what)
+    if number < 1:
+        raise RulesError(f"{what} is {number}; 1 or more is wanted")
+    return number
 
 
 def integers(value: object, what: str, *, single: bool = False) -> tuple[int, ...]:

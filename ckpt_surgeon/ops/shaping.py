@@ -6,11 +6,24 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.ops.arguments import MAX_INTEGER
+from ckpt_surgeon.ops.arguments import MAX_INTEGER, integers
 from ckpt_surgeon.ops.protocol import Run
 from ckpt_surgeon.spec import DType, TensorSpec
 
-__all__ = ["bounded", "dim_within", "dims_within", "is_outermost", "filled", "one_input", "plain_shape", "squeezed", "target_size"]
+__all__ = [
+    "bounded",
+    "dim_within",
+    "dims_within",
+    "filled",
+    "is_outermost",
+    "one_input",
+    "plain_shape",
+    "refuse_unlike",
+    "shared_out",
+    "shares",
+    "squeezed",
+    "target_size",
+]
 
 
 def one_input(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
@@ -69,3 +82,34 @@ def bounded(shape: Sequence[int], dtype: DType, name: str) -> TensorSpec:
 def filled(runs: Iterable[Run]) -> tuple[Run, ...]:
     """The runs which hold any bytes."""
     return tuple(run for run in runs if run.nbytes)
+
+
+def shares(value: object, what: str) -> tuple[int, ...]:
+    """How many heads or rows each part has, for `shared_out`."""
+    found = plain_shape(integers(value, what), what)
+    if not found:
+        raise RulesError(f"{what} is an empty list; at least one part is wanted")
+    return found
+
+
+def shared_out(size: int, parts: Sequence[int], what: str) -> tuple[int, ...]:
+    """The sizes of parts whose shares are known: 6 by [1, 1, 1] is 2, 2, 2. `what` is what is shared out, for the message."""
+    total = sum(parts)
+    if (total == 0 and size) or (total and size % total):
+        raise RulesError(
+            f"{what} do not divide by the sizes {list(parts)}, {total} in all", hint="Give the heads, or the rows, of each part."
+        )
+    return tuple(part * (size // total) if total else 0 for part in parts)
+
+
+def refuse_unlike(specs: Sequence[TensorSpec], dim: int, name: str) -> None:
+    """RulesError unless the specs are alike but for their sizes along `dim`."""
+    first = specs[0]
+    for spec in specs[1:]:
+        if spec.dtype != first.dtype:
+            raise RulesError(f"{name}: {first} and {spec} differ in type", hint="`cast` one of them first.")
+        if len(spec.shape) != len(first.shape):
+            raise RulesError(f"{name}: {first} and {spec} differ in the number of dims")
+        unlike = [i for i, sizes in enumerate(zip(first.shape, spec.shape, strict=True)) if i != dim and sizes[0] != sizes[1]]
+        if unlike:
+            raise RulesError(f"{name}: {first} and {spec} differ in dim {unlike[0]}; only dim {dim} may differ")

@@ -12,7 +12,17 @@ from ckpt_surgeon.ops.arguments import assign, integer, integers
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
-from ckpt_surgeon.ops.shaping import dim_within, filled, is_outermost, one_input, plain_shape, target_size
+from ckpt_surgeon.ops.shaping import (
+    dim_within,
+    filled,
+    is_outermost,
+    one_input,
+    plain_shape,
+    refuse_unlike,
+    shared_out,
+    shares,
+    target_size,
+)
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -25,12 +35,15 @@ __all__ = ["Concat", "Split"]
 class Split(TensorDefaults):
     """Cut a tensor along a dim: a fused query-key-value becomes its three parts.
 
-    sizes: of the parts along `dim`, or `target`. Left out, the target's sizes where there is a target, else as many equal
-    parts as there are outputs. parts: filled in then.
+    sizes: of the parts along `dim`, or `target`. heads: in their place, how many heads each part has, of a size which follows
+    from the tensor's. Both left out, the target's sizes where there is a target, else as many equal parts as there are outputs.
+    parts: filled in then.
 
     >>> op = Split(sizes=(768, 256, 256))
     >>> print(*op.infer((TensorSpec.of("float32", 1280, 768),)))
     f32[768, 768] f32[256, 768] f32[256, 768]
+    >>> print(*Split(heads=(32, 8, 8)).infer((TensorSpec.of("bfloat16", 6144, 4096),)))
+    bf16[4096, 4096] bf16[1024, 4096] bf16[1024, 4096]
     """
 
     name: ClassVar[str] = "split"
@@ -41,11 +54,15 @@ class Split(TensorDefaults):
     dim: int = 0
     sizes: tuple[int, ...] | Literal["target"] | None = None
     parts: int | None = None
+    heads: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         integer(self.dim, "split: dim")
-        if self.sizes is not None and self.parts is not None:
-            raise RulesError("split: give sizes or parts, not both")
+        given = [name for name in ("sizes", "heads", "parts") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise RulesError(f"split: give {given[0]} or {given[1]}, not both")
+        if self.heads is not None:
+            assign(self, heads=shares(self.heads, "split: heads"))
         if self.sizes is not None and self.sizes != "target":
             assign(self, sizes=plain_shape(integers(self.sizes, "split: sizes"), "split: sizes"))
         if self.sizes == () or (self.parts is not None and integer(self.parts, "split: parts") < 1):
@@ -57,8 +74,9 @@ class Split(TensorDefaults):
         return self.sizes == "target"
 
     def count(self, specs: tuple[TensorSpec, ...]) -> int | None:
-        """As many as there are sizes, or parts."""
-        return len(self.sizes) if isinstance(self.sizes, tuple) else self.parts
+        """As many as there are sizes, heads or parts."""
+        given = self.heads if self.heads is not None else self.sizes
+        return len(given) if isinstance(given, tuple) else self.parts
 
     def bind(self, outputs: int, targets: tuple[TensorSpec, ...] | None) -> Split:
         """With sizes from the targets, or the number of equal parts."""
@@ -111,6 +129,8 @@ class Split(TensorDefaults):
             if sum(self.sizes) != size:
                 raise RulesError(f"split: dim {dim} of {of} has size {size}; the sizes {list(self.sizes)} add up to {sum(self.sizes)}")
             return self.sizes
+        if self.heads is not None:
+            return shared_out(size, self.heads, f"split: the {size} rows of dim {dim} of {of}")
         self._refuse_unknown_target()
         if self.parts is None:
             raise RulesError("split: neither sizes nor a number of outputs is known")
@@ -144,8 +164,7 @@ class Concat(TensorDefaults):
             raise RulesError("concat: no inputs; it takes at least one tensor")
         first = specs[0]
         dim = dim_within(self.dim, len(first.shape), self.name, first)
-        for spec in specs[1:]:
-            _refuse_difference(first, spec, dim)
+        refuse_unlike(specs, dim, self.name)
         return (replace(first, shape=_with_size(first.shape, dim, sum(spec.shape[dim] for spec in specs))),)
 
     def apply(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -165,16 +184,6 @@ class Concat(TensorDefaults):
         """The split into the same sizes."""
         dim = dim_within(self.dim, len(specs[0].shape), self.name, specs[0])
         return Split(self.dim, tuple(spec.shape[dim] for spec in specs))
-
-
-def _refuse_difference(first: TensorSpec, spec: TensorSpec, dim: int) -> None:
-    if spec.dtype != first.dtype:
-        raise RulesError(f"concat: {first} and {spec} differ in type", hint="`cast` one of them first.")
-    if len(spec.shape) != len(first.shape):
-        raise RulesError(f"concat: {first} and {spec} differ in the number of dims")
-    unlike = [i for i, sizes in enumerate(zip(first.shape, spec.shape, strict=True)) if i != dim and sizes[0] != sizes[1]]
-    if unlike:
-        raise RulesError(f"concat: {first} and {spec} differ in dim {unlike[0]}; only dim {dim} may differ")
 
 
 def _with_size(shape: Sequence[int], dim: int, size: int) -> tuple[int, ...]:

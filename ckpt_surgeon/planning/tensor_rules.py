@@ -9,7 +9,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.grouping import Group, group
 from ckpt_surgeon.keys.matching import matches_any
 from ckpt_surgeon.keys.patience import TooSlowError
-from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.ops.protocol import Run, TensorOp
 from ckpt_surgeon.planning.applied import Applied, passes, target_entry
 from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Derived, Source, Step
@@ -85,12 +85,19 @@ def _derive(rule: Rule, op: TensorOp, each: Group, table: Table, target: Header 
     if len(produced) != len(each.outputs):
         raise RulesError(f"{name}: {op.name} gives {len(produced)} tensors for {len(each.outputs)} keys: {listed(list(each.outputs))}")
     _check_casts(specs, dict(zip(each.outputs, produced, strict=True)), allow)
-    if bound.spans(specs) is not None and produced == specs and each.inputs == each.outputs:
+    if produced == specs and each.inputs == each.outputs and _moves_nothing(bound, specs):
         return []
     inputs = tuple(table[key].recipe for key in each.inputs) or _model_input(bound, each, produced)
     identity = (bound, tuple(table[key].identity for key in each.inputs) or each.outputs)
     reads = tuple(dict.fromkeys(name for key in each.inputs for name in table[key].reads))
     return [Cell(Derived(bound, inputs, i, spec), (identity, i), "", rule.where, reads) for i, spec in enumerate(produced)]
+
+
+def _moves_nothing(op: TensorOp, specs: tuple[TensorSpec, ...]) -> bool:
+    """Whether each output is the input of its number, byte for byte."""
+    runs = op.spans(specs)
+    whole = tuple((Run(i, 0, spec.nbytes),) if spec.nbytes else () for i, spec in enumerate(specs))
+    return runs is not None and runs == whole
 
 
 def _bound_targets(op: TensorOp, each: Group, target: Header | None) -> tuple[TensorSpec, ...] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ckpt_surgeon.ops.registry import OPS, OpType
 from ckpt_surgeon.rules.finetune_section import CLASSES
+from ckpt_surgeon.rules.presets import PRESETS
 from ckpt_surgeon.rules.sections import ALLOW, VERSION
 
 __all__ = ["json_schema"]
@@ -28,7 +29,16 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": _DRAFT,
         "title": "Rules of ckpt-surgeon",
-        **_closed({"version": {"const": VERSION}, "rules": _list_of_rules(), "allow": _allow(), "finetune": _finetune()}, ["version"]),
+        **_closed(
+            {
+                "version": {"const": VERSION},
+                "presets": _presets(),
+                "rules": _list_of_rules(),
+                "allow": _allow(),
+                "finetune": _finetune(),
+            },
+            ["version"],
+        ),
         "$defs": {
             "patterns": _PATTERNS,
             "condition": _condition(),
@@ -39,6 +49,15 @@ def json_schema() -> dict[str, Any]:
 
 def _closed(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required or [], "additionalProperties": False}
+
+
+def _presets() -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": {"enum": list(PRESETS)},
+        "uniqueItems": True,
+        "description": "Rules which are known by name; they run before the others.",
+    }
 
 
 def _list_of_rules() -> dict[str, Any]:

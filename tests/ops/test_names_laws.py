@@ -34,6 +34,21 @@ def test_a_prefix_which_was_added_can_be_stripped(table: list[str], prefix: str)
 
 
 @given(tables)
+def test_unwrapped_names_are_unwrapped(table: list[str]) -> None:
+    unwrap = op("unwrap", segments=["net", "network"])
+    once = renamed(unwrap.edits(table, None), table)
+    assert renamed(unwrap.edits(once, None), once) == once
+
+
+@given(st.permutations(range(5)))
+def test_layers_put_in_another_order_and_back_are_the_layers(order: list[int]) -> None:
+    table = [f"h.{i}.{leaf}" for i in range(5) for leaf in ("w", "b")]
+    back = [order.index(i) for i in range(5)]
+    there = renamed(op("layers", match="h.{i:int}.{leaf}", pick=order).edits(table, None), table)
+    assert renamed(op("layers", match="h.{i:int}.{leaf}", pick=back).edits(there, None), there) == table
+
+
+@given(tables)
 def test_what_drop_takes_keep_leaves(table: list[str]) -> None:
     patterns = ["**.weight", "a.**", "{x}"]
     dropped = renamed(op("drop", patterns=patterns).edits(table, None), table)
@@ -106,6 +121,9 @@ def at_scale() -> Iterator[Any]:
     yield pytest.param("rename", {"pairs": patterns}, None, len(MANY), id="rename, patterns")
     yield pytest.param("drop", {"patterns": MANY[::2]}, None, len(MANY) // 2, id="drop")
     yield pytest.param("sub", {"pairs": {r"^module\.": ""}}, None, len(MANY), id="sub")
+    yield pytest.param("unwrap", {"prefixes": "module.", "segments": "net"}, BARE, len(MANY), id="unwrap")
+    layers = {"match": "module.base_model.layer{i:int}.{rest:path}", "pick": ["25-49", "0-24"]}
+    yield pytest.param("layers", layers, None, len(MANY), id="layers")
     yield pytest.param("align_names", {"prefixes": "module.", "segments": "net"}, BARE, len(MANY), id="align_names")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from op_draws import VALUED, WEIGHTS, Draw, Sample, at_least, shapes, signed, sizes, types
 from op_samples import bytes_of, moved, spec_of, strided, tensors_of
 from resampling_samples import RESAMPLING
+from row_samples import ROWS
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.registry import OPS
@@ -79,7 +80,8 @@ def split(draw: Draw) -> Sample:
     at = signed(draw, dim, len(shape))
     given_sizes = (OPS["split"](dim=at, sizes=parts), sum(parts))
     equal = (OPS["split"](dim=at).bind(len(parts), None), 2 * len(parts))
-    op, size = draw(st.sampled_from([given_sizes, equal]))
+    by_heads = (OPS["split"](dim=at, heads=parts), 3 * sum(parts))
+    op, size = draw(st.sampled_from([given_sizes, equal, by_heads]))
     return Sample(op, (TensorSpec((*shape[:dim], size, *shape[dim + 1 :]), draw(types())),))
 
 
@@ -138,7 +140,7 @@ SAMPLES: dict[str, Callable[[Draw], Sample]] = {
         init,
         *RESAMPLING,
     )
-}
+} | ROWS
 
 
 @st.composite

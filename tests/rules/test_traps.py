@@ -175,6 +175,18 @@ BODIES: dict[str, Any] = {
     "resample_positions": {"match": "a", "mode": "linear", "size": "target", "align_corners": True},
     "fit": "**",
     "init": {"match": "a", "value": "model", "seed": 7},
+    "layers": {"match": "h.{i:int}.{rest:path}", "pick": ["0-3", 2]},
+    "unwrap": {"segments": "_orig_mod"},
+    "rearrange": {"match": "a", "pattern": "(h d) i -> h d i", "axes": {"h": 2}},
+    "interleave": {"source": ["a", "b"], "target": "c", "groups": 2},
+    "deinterleave": {"source": "a", "target": ["b", "c"], "groups": 2, "sizes": "target"},
+    "slice": {"match": "a", "stop": "target"},
+    "take": {"match": "a", "indices": [1, "3-5"]},
+    "pad": {"match": "a", "after": "target", "value": 0.5},
+    "region": {"source": ["a", "b"], "target": "a", "start": [0]},
+    "rope_permute": {"match": "a", "heads": 2, "source_layout": "half", "target_layout": "interleaved", "rotary_dim": 4},
+    "mha_to_gqa": {"match": "a", "heads": 4, "kv_heads": 2},
+    "gqa_to_mha": {"source": "a", "target": "b", "heads": 4, "kv_heads": 2},
 }
 COMMON: list[tuple[dict[str, Any], bool]] = [
     ({"when": "mismatched"}, True),
@@ -228,7 +240,9 @@ def test_reader_and_schema_know_the_same_words_of_each_op(name: str) -> None:
                 assert is_place or not VALIDATOR.is_valid(document), (word, value)
 
 
-@pytest.mark.parametrize(("name", "filled"), [("split", "parts"), ("squeeze", "shape"), ("fit", "shape")])
+@pytest.mark.parametrize(
+    ("name", "filled"), [("split", "parts"), ("deinterleave", "parts"), ("squeeze", "shape"), ("fit", "shape"), ("pad", "size")]
+)
 def test_what_a_target_fills_in_is_no_word_of_a_rule(name: str, filled: str) -> None:
     assert filled in OPS[name].__dataclass_fields__
     assert f'"{filled}"' not in json.dumps(SCHEMA["$defs"][f"op_{name}"])
@@ -245,7 +259,7 @@ KNOWN = [
     ("concat: {source: [a, b], target: c, xyz: 0}", "Known: source, target, dim."),
     ("stack: {source: [a, b], target: c, xyz: 0}", "Known: source, target, dim."),
     ("unstack: {source: a, target: [b, c], xyz: 0}", "Known: source, target, dim."),
-    ("split: {source: a, target: [b, c], xyz: 0}", "Known: source, target, dim, sizes."),
+    ("split: {source: a, target: [b, c], xyz: 0}", "Known: source, target, dim, sizes, heads."),
     ("init: {match: a, value: zeros, xyz: 0}", "Known: match, value, seed, shape, dtype."),
     ("fit: {match: a, xyz: 0}", "Known: match, source, target."),
     ("squeeze: {match: a, xyz: 0}", "Known: match, source, target, dims."),
