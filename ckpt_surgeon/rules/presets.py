@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from ckpt_surgeon.rules.document import Given
 from ckpt_surgeon.rules.entries import read_entry
-from ckpt_surgeon.rules.node import Node
+from ckpt_surgeon.rules.node import Node, shown
 from ckpt_surgeon.rules.rule import Rule
 
-__all__ = ["PRESETS", "preset_rules"]
+__all__ = ["PRESETS", "read_presets"]
 
 _LORA: Final = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 
@@ -62,7 +62,20 @@ PRESETS: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = {
 }
 
 
-def preset_rules(name: str, where: str) -> tuple[Rule, ...]:
+def read_presets(node: Node) -> tuple[Rule, ...]:
+    """The rules of the presets which a document lists, in order; complains of what is none."""
+    if not isinstance(node.data, list):
+        node.complain(f"presets is a list; found {shown(node.data)}", f"Such as `presets: [wrappers]`. Known: {', '.join(PRESETS)}.")
+        return ()
+    items = [node.child(at) for at in range(len(node.data))]
+    for at, item in enumerate(items):
+        if item.data in node.data[:at]:
+            item.complain(f"presets: {shown(item.data)} is listed twice", "It runs once, before the rules.")
+    names = [(item.word("presets: an item", tuple(PRESETS)), item.document.where(item.place)) for item in items]
+    return tuple(rule for name, where in names for rule in _preset_rules(name, where))
+
+
+def _preset_rules(name: str, where: str) -> tuple[Rule, ...]:
     """The rules of a preset, which stand at `where`; none of them has to match anything."""
     entries = (read_entry(Node(Given(entry), entry)) for entry in PRESETS[name])
     return tuple(replace(rule, expect="any", where=f"{where} ({name})") for rule in entries if rule is not None)

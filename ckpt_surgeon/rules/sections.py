@@ -32,14 +32,17 @@ def read_document(document: Document) -> Rules:
             top.child(word).complain(f"{word!r} stands outside `rules`", f"Write it into the list: `rules: [{{{word}: ...}}]`.", key=True)
     sections = {str(node.place[-1]): node for node in top.words(SECTIONS, "a rules document", (*_RESERVED, *OPS))}
     _check_version(top)
-    presets = _read_presets(sections["presets"]) if "presets" in sections else ()
     rules = _read_rules(sections["rules"]) if "rules" in sections else ()
     allow = _read_allow(sections["allow"]) if "allow" in sections else Allow()
+    if "presets" in sections:
+        from ckpt_surgeon.rules.presets import read_presets
+
+        rules = read_presets(sections["presets"]) + rules
     if "finetune" not in sections:
-        return top.finish(Rules(presets + rules, allow))
+        return top.finish(Rules(rules, allow))
     from ckpt_surgeon.rules.finetune_section import read_finetune
 
-    return top.finish(Rules(presets + rules, allow, read_finetune(sections["finetune"])))
+    return top.finish(Rules(rules, allow, read_finetune(sections["finetune"])))
 
 
 def read_single(document: Document) -> Rules:
@@ -65,18 +68,6 @@ def _check_version(top: Node) -> None:
     version = top.child("version")
     if version.data != VERSION or isinstance(version.data, bool):
         version.complain(f"version is {shown(version.data)}; this program reads version {VERSION}")
-
-
-def _read_presets(node: Node) -> tuple[Rule, ...]:
-    if not isinstance(node.data, list):
-        node.complain(f"presets is a list; found {shown(node.data)}", f"Such as `presets: [wrappers]`. Known: {', '.join(PRESETS)}.")
-        return ()
-    items = [node.child(at) for at in range(len(node.data))]
-    for at, item in enumerate(items):
-        if item.data in node.data[:at]:
-            item.complain(f"presets: {shown(item.data)} is listed twice", "It runs once, before the rules.")
-    names = [(item.word("presets: an item", tuple(PRESETS)), item.document.where(item.place)) for item in items]
-    return tuple(rule for name, where in names for rule in preset_rules(name, where))
 
 
 def _read_rules(node: Node) -> tuple[Rule, ...]:
