@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
 from ckpt_surgeon.ops.defaults import TensorDefaults
+from ckpt_surgeon.ops.precision import widened
 from ckpt_surgeon.ops.protocol import Arity, Contract
 from ckpt_surgeon.ops.shaping import bounded, dim_within, one_input, target_size
 from ckpt_surgeon.spec import TensorSpec
@@ -137,7 +138,7 @@ class AdaptInChannels(TensorDefaults):
         """The adapted weight; computed in float32, or float64 where it is that, and cast back."""
         (tensor,) = tensors
         dim = dim_within(self.dim, tensor.dim(), self.name, list(tensor.shape))
-        whole = _widened(tensor.detach()).contiguous()  # sums of one order whatever the strides, and so of the same bytes
+        whole = widened(tensor).contiguous()  # sums of one order whatever the strides, and so of the same bytes
         adapted = self._adapted(whole.movedim(dim, 0), self._wanted())
         return (adapted.movedim(0, dim).to(tensor.dtype).contiguous(),)
 
@@ -166,11 +167,3 @@ class AdaptInChannels(TensorDefaults):
         """What keeps the sum over all channels, where that is wanted."""
         rescale = self.rescale or ("sum_preserving" if self.mode == "repeat" else "none")
         return size / carriers if rescale == "sum_preserving" and carriers else 1.0
-
-
-def _widened(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    if tensor.is_complex():
-        return tensor if tensor.dtype == torch.complex128 else tensor.to(torch.complex64)
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
