@@ -6,9 +6,13 @@ from dataclasses import is_dataclass
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.aligning import AlignNames
+from ckpt_surgeon.ops.batch_norm import FoldBatchNorm
 from ckpt_surgeon.ops.casting import Cast
 from ckpt_surgeon.ops.channels import AdaptInChannels
+from ckpt_surgeon.ops.heads import AdaptHead
 from ckpt_surgeon.ops.initializing import Init
+from ckpt_surgeon.ops.lora import MergeLora
+from ckpt_surgeon.ops.norms_of_weights import BakeSpectralNorm, BakeWeightNorm
 from ckpt_surgeon.ops.permuting import Permute, Transpose
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import Body, NameOp, TensorOp
@@ -20,6 +24,7 @@ from ckpt_surgeon.ops.splitting import Concat, Split
 from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
 from ckpt_surgeon.ops.stacking import Stack, Unstack
 from ckpt_surgeon.ops.substituting import Sub
+from ckpt_surgeon.ops.vocabulary import ResizeVocab
 
 __all__ = ["ENTRY_POINTS", "OPS", "OpType", "load_plugins", "plugin_names", "register"]
 
@@ -49,6 +54,12 @@ OPS: dict[str, OpType] = {
     "stack": Stack,
     "unstack": Unstack,
     "adapt_in_channels": AdaptInChannels,
+    "head": AdaptHead,
+    "resize_vocab": ResizeVocab,
+    "merge_lora": MergeLora,
+    "fold_bn": FoldBatchNorm,
+    "bake_weight_norm": BakeWeightNorm,
+    "bake_spectral_norm": BakeSpectralNorm,
     "fit": Fit,
     "init": Init,
 }
