@@ -10,7 +10,8 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.grouping import Group, group
 from ckpt_surgeon.keys.matching import matches_any
 from ckpt_surgeon.keys.patience import TooSlowError
-from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, TensorOp, Tie
+from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, Run, TensorOp, Tie
+from ckpt_surgeon.ops.shaping import filled
 from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Change, Derived, Source, Step
 from ckpt_surgeon.planning.table import Cell, Table, edited, listed, placed
@@ -143,12 +144,17 @@ def _derive(rule: Rule, op: TensorOp, each: Group, table: Table, target: Header 
     if len(produced) != len(each.outputs):
         raise RulesError(f"{name}: {op.name} gives {len(produced)} tensors for {len(each.outputs)} keys: {listed(list(each.outputs))}")
     _check_casts(specs, dict(zip(each.outputs, produced, strict=True)), allow)
-    if bound.spans(specs) is not None and produced == specs and each.inputs == each.outputs:
+    if produced == specs and each.inputs == each.outputs and bound.spans(specs) == _all_bytes(specs):
         return []
     inputs = tuple(table[key].recipe for key in each.inputs) or _model_input(bound, each, produced)
     identity = (bound, tuple(table[key].identity for key in each.inputs) or each.outputs)
     reads = tuple(dict.fromkeys(name for key in each.inputs for name in table[key].reads))
     return [Cell(Derived(bound, inputs, i, spec), (identity, i), "", rule.where, reads) for i, spec in enumerate(produced)]
+
+
+def _all_bytes(specs: tuple[TensorSpec, ...]) -> tuple[tuple[Run, ...], ...]:
+    """The spans of an op which leaves every byte where it is. One which puts rows in another order has others."""
+    return tuple(filled([Run(i, 0, spec.nbytes)]) for i, spec in enumerate(specs))
 
 
 def _bound_targets(op: TensorOp, each: Group, target: Header | None) -> tuple[TensorSpec, ...] | None:
