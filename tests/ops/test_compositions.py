@@ -138,13 +138,13 @@ def test_the_inverse_of_the_inverse_does_what_the_op_does(name: str, data: st.Da
     sample = data.draw(samples(name))
     inverse = sample.op.inverse(sample.specs)
     if inverse is None:
-        assert name in ("cast", "adapt_in_channels", "init")
+        assert sample.op.contract != "exact"
         return
     between = sample.op.infer(sample.specs)
     bound = inverse.bind(len(sample.specs), None)
     again = bound.inverse(between)
     if again is None:
-        assert name == "cast", "what was widened is narrowed back, which undoes nothing else"
+        assert name in ("cast", "head", "resize_vocab"), "what was widened or grown is cut back, which undoes nothing else"
         return
     outputs = sample.op.apply(tensors_of(sample.specs))
     assert same(again.bind(len(outputs), None).apply(bound.apply(outputs)), outputs)
