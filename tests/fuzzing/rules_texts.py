@@ -73,6 +73,9 @@ _BODIES: tuple[dict[str, Any], ...] = (
     {"permute": {"match": "a", "dims": [1, 0]}},
     {"unsqueeze": {"match": "a", "dims": [0]}},
     {"adapt_in_channels": {"match": "a", "mode": "mean", "in_channels": 10}},
+    {"head": {"match": "a", "mode": "map", "rows": [1, None]}},
+    {"resize_vocab": {"match": "a", "size": 12, "new": "mean"}},
+    {"merge_lora": {"source": {"weight": "a", "lora_a": "b", "lora_b": "c"}, "target": "a", "alpha": 16}},
     {"init": {"match": "new", "value": "zeros"}},
     {"fit": {"match": "a"}},
 )

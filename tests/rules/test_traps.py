@@ -164,6 +164,12 @@ BODIES: dict[str, Any] = {
     "stack": {"source": "a.{e:int}", "target": "a"},
     "unstack": {"source": "a", "target": "a.{e:int}"},
     "adapt_in_channels": {"match": "a", "mode": "select", "channels": [2, None, 0], "in_channels": "target"},
+    "head": {"match": "a", "mode": "map", "source_labels": ["x", "y"], "target_labels": ["y"]},
+    "resize_vocab": {"match": "a", "size": "target", "new": "normal"},
+    "merge_lora": {"source": {"lora_b": "b", "weight": "w", "lora_a": "a"}, "target": "w", "alpha": 16},
+    "fold_bn": {"source": ["a", "b", "c", "d", "e"], "target": {"weight": "a", "bias": "b"}, "eps": 0.001},
+    "bake_weight_norm": {"source": {"g": "a", "v": "b"}, "target": "c", "dim": "all"},
+    "bake_spectral_norm": {"source": "{x:a|b|c}", "target": "d"},
     "fit": "**",
     "init": {"match": "a", "value": "model", "seed": 7},
 }
@@ -219,7 +225,7 @@ def test_reader_and_schema_know_the_same_words_of_each_op(name: str) -> None:
                 assert is_place or not VALIDATOR.is_valid(document), (word, value)
 
 
-@pytest.mark.parametrize(("name", "filled"), [("split", "parts"), ("squeeze", "shape"), ("fit", "shape")])
+@pytest.mark.parametrize(("name", "filled"), [("split", "parts"), ("squeeze", "shape"), ("fit", "shape"), ("merge_lora", "inputs")])
 def test_what_a_target_fills_in_is_no_word_of_a_rule(name: str, filled: str) -> None:
     assert filled in OPS[name].__dataclass_fields__
     assert f'"{filled}"' not in json.dumps(SCHEMA["$defs"][f"op_{name}"])
