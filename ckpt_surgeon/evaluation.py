@@ -133,7 +133,7 @@ def _streamed(recipe: Derived, inputs: Iterable[FileRange]) -> Iterator[Part]:
     dtype: torch.dtype = getattr(torch, spec.dtype.name)
     for each in inputs:
         for piece in pieces(each, _PIECE_BYTES):
-            (output,) = recipe.op.apply((torch.frombuffer(bytearray(piece), dtype=dtype),))
+            (output,) = _applied(recipe, (torch.frombuffer(bytearray(piece), dtype=dtype),))
             yield _buffer(output)
 
 
