@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ckpt_surgeon.disk import FileRange, pieces
+from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.formats.protocol import Part, Reader
+from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.ops.movable import as_movable, same_type
-from ckpt_surgeon.planning import Derived, Plan, Recipe, Source
+from ckpt_surgeon.planning import Derived, Plan, Recipe, Source, sources_of
 from ckpt_surgeon.spec import Opaque, TensorSpec
 
 if TYPE_CHECKING:
@@ -108,8 +111,17 @@ class Evaluator:
         if self._last is None or self._last[0].op is not recipe.op or self._last[0].inputs is not recipe.inputs:
             self._last = None  # lets go of the old outputs before the new ones are made
             self._given = set()
-            self._last = (recipe, recipe.op.apply(tuple(self.tensor(part) for part in recipe.inputs)))
+            self._last = (recipe, _applied(recipe, tuple(self.tensor(part) for part in recipe.inputs)))
         return self._last[1]
+
+
+def _applied(recipe: Derived, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """What the op makes of its inputs. What only their values tell (a result too large for its type) is told with their keys."""
+    try:
+        return recipe.op.apply(inputs)
+    except RulesError as error:
+        keys = listed([source.key for source in sources_of(recipe)])
+        raise RulesError([replace(problem, what=f"{keys}: {problem.what}") for problem in error.problems]) from error
 
 
 def _streamed(recipe: Derived, inputs: Iterable[FileRange]) -> Iterator[Part]:
@@ -121,7 +133,7 @@ def _streamed(recipe: Derived, inputs: Iterable[FileRange]) -> Iterator[Part]:
     dtype: torch.dtype = getattr(torch, spec.dtype.name)
     for each in inputs:
         for piece in pieces(each, _PIECE_BYTES):
-            (output,) = recipe.op.apply((torch.frombuffer(bytearray(piece), dtype=dtype),))
+            (output,) = _applied(recipe, (torch.frombuffer(bytearray(piece), dtype=dtype),))
             yield _buffer(output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "dtype_name",
     "integer",
     "integers",
+    "number",
     "one_of",
     "parameters_of",
     "positive",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 MAX_INTEGER = 2**63 - 1  # sizes, dims and byte counts are int64 in every format here
+_MAX_NUMBER = sys.float_info.max
 _COMMON_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "bool")
 
 
@@ -67,6 +70,13 @@ def integers(value: object, what: str, *, single: bool = False) -> tuple[int, ..
     if not isinstance(value, list | tuple):
         raise RulesError(f"{what} is {value!r}; a list of whole numbers is wanted, such as [0, 1]")
     return tuple(integer(item, what) for item in value)
+
+
+def number(value: object, what: str) -> float:
+    """A finite number as a float; a bool is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -_MAX_NUMBER <= value <= _MAX_NUMBER:
+        raise RulesError(f"{what} is {value!r}; a number is wanted")
+    return float(value)
 
 
 def text(value: object, what: str) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
-from ckpt_surgeon.ops.arithmetic import check_weights, widened
 from ckpt_surgeon.ops.defaults import TensorDefaults
+from ckpt_surgeon.ops.precision import check_weights, widened
 from ckpt_surgeon.ops.protocol import Arity, Contract
 from ckpt_surgeon.ops.shaping import bounded, dim_within, one_input, target_size
 from ckpt_surgeon.spec import TensorSpec

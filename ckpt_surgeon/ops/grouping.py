@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import integer, positive
-from ckpt_surgeon.ops.arithmetic import widened
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.gathering import Gathered, Rows
+from ckpt_surgeon.ops.precision import widened
 from ckpt_surgeon.ops.protocol import Arity, Contract, TensorOp
 from ckpt_surgeon.ops.shaping import dim_within, one_input
 from ckpt_surgeon.ops.taking import Take

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import integer, one_of
-from ckpt_surgeon.ops.arithmetic import check_weights, widened
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
+from ckpt_surgeon.ops.precision import check_weights, widened
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, dim_within, filled, one_input, target_size
 from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze

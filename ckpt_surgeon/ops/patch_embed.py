@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, one_of, truth
-from ckpt_surgeon.ops.arithmetic import check_weights
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.grids import grid_or
+from ckpt_surgeon.ops.precision import check_weights
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, filled, one_input
 from ckpt_surgeon.spec import TensorSpec

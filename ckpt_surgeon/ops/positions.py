@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import integer, one_of, truth
-from ckpt_surgeon.ops.arithmetic import check_weights, widened
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.grids import rows_of, with_rows
 from ckpt_surgeon.ops.movable import as_movable, same_type
+from ckpt_surgeon.ops.precision import check_weights, widened
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, filled, one_input
 from ckpt_surgeon.spec import TensorSpec

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from ckpt_surgeon.ops.roles import Roles
 from ckpt_surgeon.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ class Body:
 
     `whole`: the field which takes the body as it is, always (`rename`, `drop`) when `only`, else when the body is no
     mapping (`add_prefix: model.` or `add_prefix: {prefix: model., match: ...}`).
-    `filled`: the fields which `bind` fills; they are no parameters of a rule.
+    `filled`: the fields which `bind` or the reader of rules fills; they are no parameters of a rule.
+    `files`: the fields whose text, in a rules file, names a file; its lines are read instead.
+    `roles`: what a rule may call the op's unlike inputs and outputs (`source: {weight: ..., bias: ...}`).
     """
 
     whole: str = ""
     only: bool = False
     filled: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    roles: Roles = field(default_factory=Roles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
-from ckpt_surgeon.ops.arithmetic import check_weights, widened
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.geometric import geometric_weights
 from ckpt_surgeon.ops.grids import check_told, grid_or, interpolated, rows_of, square_side, with_rows
 from ckpt_surgeon.ops.movable import as_movable, same_type
+from ckpt_surgeon.ops.precision import check_weights, widened
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, filled, one_input
 from ckpt_surgeon.spec import TensorSpec

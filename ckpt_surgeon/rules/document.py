@@ -20,6 +20,11 @@ class Document(Protocol):
         """The whole: None, scalars, lists, dicts with text as keys."""
         ...
 
+    @property
+    def folder(self) -> str:
+        """What the names of files in it are relative to; empty: the current one."""
+        ...
+
     def where(self, place: Place, *, key: bool = False) -> str:
         """What errors call the innermost part of `place` which is there; with `key`, the key which leads to it."""
         ...
@@ -33,6 +38,7 @@ class Text:
     data: Any
     values: Mapping[Place, Mark]
     keys: Mapping[Place, Mark]
+    folder: str = ""
 
     def where(self, place: Place, *, key: bool = False) -> str:
         """`rules.yaml:12:5`."""
@@ -47,6 +53,7 @@ class Given:
     """A value from Python code."""
 
     data: Any
+    folder: str = ""
 
     def where(self, place: Place, *, key: bool = False) -> str:
         """`rules[2].split.sizes`."""

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
-from ckpt_surgeon.keys.pattern import Pattern
-from ckpt_surgeon.keys.template import Template
 from ckpt_surgeon.ops.registry import OPS, OpType, plugin_names
+from ckpt_surgeon.rules.lines import with_lines
 from ckpt_surgeon.rules.node import MAX_PROBLEMS, Node, shown
+from ckpt_surgeon.rules.places import PLACES, Places, form_of, names_of, places_of, read_places
 from ckpt_surgeon.rules.rule import Expect, Rule
 
 if TYPE_CHECKING:
     from ckpt_surgeon.rules.condition import Condition
 
-__all__ = ["COMMON", "PLACES", "read_entry"]
+__all__ = ["COMMON", "read_entry"]
 
 COMMON = ("when", "if", "expect", "why")
-PLACES = ("match", "source", "target")  # of a tensor op; its own parameters never bear these names
 _FORM = "An entry is `op: parameters`, with `when`, `if`, `expect` and `why` beside it."
-_ONE = "Give one, and put each capture on both sides."
-_SEVERAL = "List several, or write a capture which stands only there, such as {e:int} or {x:q|k|v}."
 _LOAD = "Say --plugins; in Python, call ckpt_surgeon.ops.load_plugins()."
 _SCALARS = "Compare with text, a number, true or false."
 
@@ -37,8 +34,7 @@ class _Body:
 
     parameters: dict[str, Node] = field(default_factory=dict)
     has_unknown: bool = False
-    sources: tuple[Pattern, ...] = ()
-    targets: tuple[Template, ...] = ()
+    places: Places = field(default_factory=Places)
 
 
 def read_entry(entry: Node) -> Rule | None:
@@ -102,7 +98,7 @@ def _read_rule(op: OpType, body: _Body, entry: Node, node: Node) -> Rule | None:
         return None
     if made is None:
         return None
-    return Rule(made, body.sources, body.targets, common.when, common.condition, common.expect, common.why, where)
+    return Rule(made, body.places.sources, body.places.targets, common.when, common.condition, common.expect, common.why, where)
 
 
 def _placed(op: OpType, parameters: dict[str, Node], error: RulesError) -> RulesError:
@@ -110,6 +106,8 @@ def _placed(op: OpType, parameters: dict[str, Node], error: RulesError) -> Rules
     from ckpt_surgeon.rules.schema import refusal_of
 
     for name, node in parameters.items():
+        if name in op.body.files:
+            continue  # as many parts as there are lines, and each but tells how it differs from another
         parts = list(node.data) if isinstance(node.data, dict) else range(len(node.data)) if isinstance(node.data, list) else ()
         found: list[Problem] = []
         for part in parts:
@@ -131,88 +129,30 @@ def _read_body(op: OpType, node: Node) -> _Body | None:
         return None
     body = _Body()
     if hasattr(op, "arity"):
-        body.sources, body.targets = _read_places(op, node)
+        body.places = read_places(op, node)
     reserved = PLACES if hasattr(op, "arity") else ()
     known = _body_words(op)
     body.has_unknown = not set(node.data) <= {*known, *reserved}
     body.parameters = {str(part.place[-1]): part for part in node.words(known, op.name, reserved) if part.place[-1] not in reserved}
+    body.parameters = with_lines(op, body.parameters) | body.places.filled
     return body
 
 
 def _read_whole(op: OpType, node: Node) -> _Body | None:
     """A body which is no mapping."""
     if not op.body.whole:
-        node.complain(f"{op.name} takes a mapping of its parameters; found {shown(node.data)}", _form_of(op))
+        node.complain(f"{op.name} takes a mapping of its parameters; found {shown(node.data)}", form_of(op))
         return None
     if op.body.whole == "match" and hasattr(op, "arity"):
-        return _Body(sources=node.patterns(op.name))
+        return _Body(places=Places(node.patterns(op.name)))
     return _Body({op.body.whole: node})
-
-
-def _names(op: Any) -> tuple[str, ...]:
-    """The parameters which a rule may give."""
-    return tuple(each.name for each in fields(op) if each.name not in op.body.filled)
 
 
 def _body_words(op: Any) -> tuple[str, ...]:
     """The keys which an op's body may have."""
     if op.body.only:
         return ()
-    return (*_places_of(op), *_names(op))
-
-
-def _places_of(op: Any) -> tuple[str, ...]:
-    """Those of PLACES which an op takes."""
-    arity = getattr(op, "arity", None)
-    if arity is None:
-        return ()
-    return {"1->1": PLACES, "0->1": PLACES[:1]}.get(arity, PLACES[1:])
-
-
-def _form_of(op: OpType) -> str:
-    parameters = ", ".join(f"{name}: ..." for name in _names(op))
-    places = (
-        "match: ..., " if getattr(op, "arity", "") in ("1->1", "0->1") else "source: ..., target: ..., " if hasattr(op, "arity") else ""
-    )
-    return f"Write {op.name}: {{{(places + parameters).rstrip(', ')}}}"
-
-
-def _read_places(op: Any, node: Node) -> tuple[tuple[Pattern, ...], tuple[Template, ...]]:
-    """`match`, or `source` and `target`."""
-    found = set(PLACES) & set(node.data)
-    keeps = op.arity in ("1->1", "0->1")
-    if keeps and found == {"match"}:
-        return node.child("match").patterns("match"), ()
-    if op.arity == "0->1":
-        node.complain(f"{op.name} needs match: the target's keys which it makes", _form_of(op), key=True)
-        return (), ()
-    if found != {"source", "target"}:
-        wanted = "match (the key stays), or source and target" if keeps else "source and target"
-        given = f"; found {' and '.join(place for place in PLACES if place in found)}" if found else ""
-        node.complain(f"{op.name} needs {wanted}{given}", _form_of(op), key=True)
-        return (), ()
-    sources = node.child("source").patterns("source")
-    targets = node.child("target").parsed(Template.parse, "target", "a template")
-    if sources and targets:
-        _check_scheme(op, sources, targets, node)
-    return sources, targets
-
-
-def _check_scheme(op: Any, sources: tuple[Pattern, ...], targets: tuple[Template, ...], node: Node) -> None:
-    """Whether sources and targets go together, and with the number of the op's inputs and outputs."""
-    from ckpt_surgeon.keys.folding import Scheme
-
-    try:
-        scheme = Scheme.of(sources, targets)
-    except RulesError as error:
-        node.blame(error)
-        return
-    inputs, outputs = op.arity.split("->")
-    for side, has_many, number in (("source", scheme.has_many_inputs, inputs), ("target", scheme.has_many_outputs, outputs)):
-        if has_many != (number != "1"):
-            found = "several are" if has_many else "one is"
-            wanted = ("one tensor", _ONE) if number == "1" else ("several tensors", _SEVERAL)
-            node.child(side).complain(f"{op.name}: its {side} is {wanted[0]}, and {found} given", wanted[1])
+    return (*places_of(op), *names_of(op))
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,17 @@ def _forms(op: OpType, parameters: dict[str, Any], required: list[str]) -> list[
         return [_closed(parameters, required)]
     forms = [_closed({"match": _PATTERNS_REF, **parameters}, ["match", *required])] if arity in ("1->1", "0->1") else []
     if arity != "0->1":
-        forms.append(_closed({"source": _PATTERNS_REF, "target": _PATTERNS_REF, **parameters}, ["source", "target", *required]))
+        roles = op.body.roles
+        places = {"source": _place(roles.sources, roles.required), "target": _place(roles.targets, roles.targets)}
+        forms.append(_closed({**places, **parameters}, ["source", "target", *required]))
     return forms
+
+
+def _place(roles: tuple[str, ...], required: tuple[str, ...]) -> dict[str, Any]:
+    """`source` or `target`: patterns, or a pattern for each role."""
+    if not roles:
+        return _PATTERNS_REF
+    return {"anyOf": [_PATTERNS_REF, _closed(dict.fromkeys(roles, _PATTERN), list(required))]}
 
 
 def _not_an_object(part: dict[str, Any]) -> dict[str, Any]:

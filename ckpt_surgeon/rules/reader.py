@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckpt_surgeon.disk import InputFile
@@ -33,12 +34,15 @@ def read_rules(path: str | os.PathLike[str]) -> Rules:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RulesError(f"byte {error.start} is no UTF-8", where=escape(name), hint="Save the file as UTF-8.") from None
-    return parse_rules(text, name)
+    return parse_rules(text, name, os.path.dirname(name))
 
 
-def parse_rules(text: str, name: str) -> Rules:
-    """The rules of a YAML text; `name` is what errors call it. Raises RulesError with every problem."""
-    return read_document(read_yaml(text, escape(name)))
+def parse_rules(text: str, name: str, folder: str = "") -> Rules:
+    """The rules of a YAML text; `name` is what errors call it, `folder` where the files are which it names.
+
+    Raises RulesError with every problem.
+    """
+    return read_document(replace(read_yaml(text, escape(name)), folder=folder))
 
 
 def inline_rule(text: str, name: str = "-e 1") -> Rules:

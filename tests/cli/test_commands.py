@@ -230,3 +230,25 @@ def test_a_model_which_prints_does_not_spoil_the_result():
     result = invoke("diff", "plain.safetensors", "nets:chatty", "--format", "json")
     assert json.loads(result.stdout)["same"] is True
     assert "hello from the model" not in result.stdout
+
+
+OVERFLOW = """version: 1
+rules:
+  - merge_lora: {source: {weight: base.weight, lora_a: a.weight, lora_b: b.weight}, target: weight, alpha: 9000}
+"""
+
+
+@pytest.mark.parametrize("out", ["out.safetensors", "out.pt"])
+def test_a_value_which_its_type_does_not_hold_is_told_with_its_keys_and_leaves_the_old_file(folder, out):
+    state = {"base.weight": torch.full((2, 2), 60000.0), "a.weight": torch.ones(1, 2), "b.weight": torch.ones(2, 1)}
+    torch.save({key: tensor.half() for key, tensor in state.items()}, "half.pt")
+    (folder / "overflow.yaml").write_text(OVERFLOW)
+    (folder / out).write_bytes(b"old")
+    before = sorted(folder.iterdir())
+    result = invoke("remap", "half.pt", "--rules", "overflow.yaml", "-o", out, "--force")
+    assert result.exit_code == 4, result.output
+    first, hint = result.stderr.splitlines()
+    assert first == "error: base.weight, a.weight, b.weight: merge_lora: 69000 in its result is too large for float16"
+    assert hint.startswith("hint: `cast`")
+    assert (folder / out).read_bytes() == b"old"
+    assert sorted(folder.iterdir()) == before

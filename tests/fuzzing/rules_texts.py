@@ -79,6 +79,9 @@ _BODIES: tuple[dict[str, Any], ...] = (
     {"decimate": {"match": "a", "m": [2, None]}},
     {"resample_pos_embed": {"match": "a", "source_grid": "square", "target_grid": [2, 3]}},
     {"resample_positions": {"match": "a", "mode": "repeat", "size": 9, "keep": 1}},
+    {"head": {"match": "a", "mode": "map", "rows": [1, None]}},
+    {"resize_vocab": {"match": "a", "size": 12, "new": "mean"}},
+    {"merge_lora": {"source": {"weight": "a", "lora_a": "b", "lora_b": "c"}, "target": "a", "alpha": 16}},
     {"init": {"match": "new", "value": "zeros"}},
     {"fit": {"match": "a"}},
 )

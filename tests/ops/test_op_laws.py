@@ -116,6 +116,78 @@ def adapt_in_channels(draw: Draw) -> Sample:
     return Sample(OPS["adapt_in_channels"](**parameters), (TensorSpec((2 * groups, channels, *kernel), draw(types(WEIGHTS))),))
 
 
+NOISY = [DTYPES["float32"], DTYPES["float64"], DTYPES["bfloat16"]]  # noise in float16 computes to what float16 does not hold
+
+
+def head(draw: Draw) -> Sample:
+    anchors, old, wanted, kernel = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 4)),
+        draw(st.integers(1, 6)),
+        draw(st.lists(sizes, max_size=2)),
+    )
+    mode = "grow" if wanted >= old else "slice"
+    parameters: dict[str, Any] = {"mode": mode, "classes": wanted}
+    if draw(st.booleans()):
+        numbers = st.integers(0, old - 1)
+        rows = st.lists(st.one_of(st.none(), numbers), min_size=1, max_size=5) | st.permutations(range(old))
+        parameters = {"mode": "map", "rows": draw(rows)}
+    policy = draw(st.sampled_from(["zero", "mean", "normal"]))
+    among = [dtype for dtype in VALUED if dtype.has_zero] if policy == "zero" else NOISY
+    dim = draw(st.integers(0, len(kernel)))
+    shape = (*kernel[:dim], anchors * old, *kernel[dim:])
+    op = OPS["head"](**parameters, unmapped=policy, anchors=anchors, dim=signed(draw, dim, len(shape)), seed=draw(sizes))
+    return Sample(op, (TensorSpec(shape, draw(types(among))),))
+
+
+def resize_vocab(draw: Draw) -> Sample:
+    old, size, features = draw(st.integers(1, 5)), draw(st.integers(1, 7)), draw(st.lists(sizes, max_size=2))
+    policy, dim = draw(st.sampled_from(["zero", "mean", "normal"])), draw(st.integers(0, len(features)))
+    shape = (*features[:dim], old, *features[dim:])
+    among = [dtype for dtype in VALUED if dtype.has_zero] if policy == "zero" else NOISY
+    multiple = draw(st.sampled_from([None, 1, 4]))
+    op = OPS["resize_vocab"](size, policy, pad_to_multiple_of=multiple, seed=draw(sizes), dim=signed(draw, dim, len(shape)))
+    return Sample(op, (TensorSpec(shape, draw(types(among))),))
+
+
+def roles(draw: Draw, *shapes: tuple[int, ...]) -> tuple[TensorSpec, ...]:
+    among = draw(st.sampled_from([[DTYPES["float64"]], [DTYPES["float32"], DTYPES["bfloat16"]]]))
+    return tuple(TensorSpec(shape, draw(types(among))) for shape in shapes)
+
+
+def merge_lora(draw: Draw) -> Sample:
+    outs, ins, rank, kernel = draw(sizes), draw(sizes), draw(st.integers(1, 3)), draw(st.lists(sizes, max_size=2))
+    turned = not kernel and draw(st.booleans())
+    weight = (ins, outs) if turned else (outs, ins, *kernel)
+    op = OPS["merge_lora"](draw(st.integers(-4, 4)), rslora=draw(st.booleans()), fan_in_fan_out=turned)
+    return Sample(op, roles(draw, weight, (rank, ins, *kernel), (outs, rank, *(1 for _ in kernel))))
+
+
+def fold_bn(draw: Draw) -> Sample:
+    outs, ins, kernel, groups = draw(sizes), draw(sizes), draw(st.lists(sizes, max_size=2)), draw(st.integers(1, 3))
+    transposed, has_bias = draw(st.booleans()), draw(st.booleans())
+    weight = (ins * groups, outs, *kernel) if transposed else (outs, ins, *kernel)
+    channels = outs * groups if transposed else outs
+    op = OPS["fold_bn"](1e-5, transposed=transposed, groups=groups if transposed else 1)
+    return Sample(op, roles(draw, weight, *[(channels,)] * (5 if has_bias else 4)))
+
+
+def bake_weight_norm(draw: Draw) -> Sample:
+    shape = draw(at_least(1))
+    dim = draw(st.integers(0, len(shape) - 1))
+    if draw(st.booleans()):
+        return Sample(OPS["bake_weight_norm"]("all"), roles(draw, (), shape))
+    magnitude = tuple(size if i == dim else 1 for i, size in enumerate(shape))
+    return Sample(OPS["bake_weight_norm"](signed(draw, dim, len(shape))), roles(draw, magnitude, shape))
+
+
+def bake_spectral_norm(draw: Draw) -> Sample:
+    shape = draw(at_least(1))
+    dim = draw(st.integers(0, len(shape) - 1))
+    vectors = (shape[dim],), (prod(shape[:dim] + shape[dim + 1 :]),)
+    return Sample(OPS["bake_spectral_norm"](signed(draw, dim, len(shape))), roles(draw, shape, *vectors))
+
+
 def init(draw: Draw) -> Sample:
     spec = TensorSpec(draw(shapes), draw(types([dtype for dtype in VALUED if dtype.holds(DTYPES["bool"])])))
     value = draw(st.sampled_from(["zeros", "ones", "model"]))
@@ -136,6 +208,12 @@ SAMPLES: dict[str, Callable[[Draw], Sample]] = {
         stack,
         unstack,
         adapt_in_channels,
+        head,
+        resize_vocab,
+        merge_lora,
+        fold_bn,
+        bake_weight_norm,
+        bake_spectral_norm,
         fit,
         init,
         *RESAMPLING,

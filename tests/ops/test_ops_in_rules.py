@@ -22,6 +22,7 @@ PLACES: dict[str, dict[str, str]] = {
     "0->1": {"match": "out.0"},
     "1->n": {"source": "in.0", "target": "out.{part:int}"},
     "n->1": {"source": "in.{part:int}", "target": "out.0"},
+    "n->m": {"source": "in.{part:int}", "target": "out.{piece:int}"},
 }
 
 

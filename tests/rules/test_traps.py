@@ -173,6 +173,12 @@ BODIES: dict[str, Any] = {
     "resample_pos_embed": {"match": "a", "source_grid": "square", "target_grid": [7, 28], "prefix_tokens": 2, "target_prefix_tokens": 1},
     "resample_rel_pos_bias": {"match": "a", "mode": "geometric", "source_window": [7, 7], "target_window": "target", "extra_tokens": 3},
     "resample_positions": {"match": "a", "mode": "linear", "size": "target", "align_corners": True},
+    "head": {"match": "a", "mode": "map", "source_labels": ["x", "y"], "target_labels": ["y"]},
+    "resize_vocab": {"match": "a", "size": "target", "new": "normal"},
+    "merge_lora": {"source": {"lora_b": "b", "weight": "w", "lora_a": "a"}, "target": "w", "alpha": 16},
+    "fold_bn": {"source": ["a", "b", "c", "d", "e"], "target": {"weight": "a", "bias": "b"}, "eps": 0.001},
+    "bake_weight_norm": {"source": {"g": "a", "v": "b"}, "target": "c", "dim": "all"},
+    "bake_spectral_norm": {"source": "{x:a|b|c}", "target": "d"},
     "fit": "**",
     "init": {"match": "a", "value": "model", "seed": 7},
     "layers": {"match": "h.{i:int}.{rest:path}", "pick": ["0-3", 2]},
@@ -241,7 +247,8 @@ def test_reader_and_schema_know_the_same_words_of_each_op(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "filled"), [("split", "parts"), ("deinterleave", "parts"), ("squeeze", "shape"), ("fit", "shape"), ("pad", "size")]
+    ("name", "filled"),
+    [("split", "parts"), ("deinterleave", "parts"), ("squeeze", "shape"), ("fit", "shape"), ("pad", "size"), ("merge_lora", "inputs")],
 )
 def test_what_a_target_fills_in_is_no_word_of_a_rule(name: str, filled: str) -> None:
     assert filled in OPS[name].__dataclass_fields__
