@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.keys.folding import Scheme
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
@@ -112,6 +111,8 @@ def _single(node: Node, what: str, parse: Callable[[str], Parsed]) -> tuple[Pars
 
 def _check_scheme(op: Any, sources: tuple[Pattern, ...], targets: tuple[Template, ...], node: Node) -> None:
     """Whether sources and targets go together, and with the number of the op's inputs and outputs."""
+    from ckpt_surgeon.keys.folding import Scheme
+
     try:
         scheme = Scheme.of(sources, targets)
     except RulesError as error:
