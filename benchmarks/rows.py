@@ -14,7 +14,8 @@ from benchmarks.measuring import Job
 
 __all__ = ["TOOL", "HasModule", "HasOption", "Need", "Row", "copy_job", "empty_job", "python_job", "tool_job"]
 
-TOOL = (sys.executable, "-m", "ckpt_surgeon")
+# The script which pip puts beside the interpreter: what a user types.
+TOOL = (str(Path(sys.executable).parent / "ckpt-surgeon"),)
 
 
 class Need(Protocol):
