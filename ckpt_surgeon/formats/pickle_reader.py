@@ -27,6 +27,8 @@ _BININT1, _BINUNICODE, _BINGET, _LONG_BINPUT = b"KXhr"
 _LONGEST_OPERAND: Final = 4
 _NO_OPCODE: Final = -1
 _number: Final = struct.Struct("<I").unpack_from
+# A longer string which starts with a byte below this is more than one character.
+_NOT_ASCII: Final = 0x80
 # What an ASCII string takes beside its bytes.
 _ASCII_BYTES: Final = getsizeof("")
 
@@ -77,7 +79,11 @@ def _run(machine: Machine) -> Node:
         elif opcode == _BININT1:
             stack.append(data[position + 1])
             position += 2
-        elif opcode == _BINUNICODE and 1 < (nbytes := _number(data, position + 1)[0]) < safe_end - position:
+        elif (
+            opcode == _BINUNICODE
+            and 1 < (nbytes := _number(data, position + 1)[0]) < safe_end - position
+            and data[position + 5] < _NOT_ASCII
+        ):
             start, position = position + 5, position + 5 + nbytes
             machine.position = position
             string = data[start:position].decode("utf-8", "surrogatepass")

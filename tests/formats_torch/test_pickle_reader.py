@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_surgeon.errors import CorruptError, LimitError, SurgeryError, UnsafeError
+from ckpt_surgeon.formats.pickle_machine import Machine
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Global, Letter, Persistent, Set, lookup
 from ckpt_surgeon.formats.pickle_opcodes import ACTIONS
-from ckpt_surgeon.formats.pickle_reader import read_pickle
+from ckpt_surgeon.formats.pickle_reader import _result, _run, _step, read_pickle
 from ckpt_surgeon.formats.torch_values import value_of
 
 
@@ -399,6 +401,45 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(data: bytes) -> None:
 
 OPCODES = [bytes([code]) for code in ACTIONS]
 ARGUMENTS = [b"", b"\x00", b"\x01a", b"1\n", b"a\nb\n", b"\x01\x00\x00\x00a", b"'a'\n"]
+
+
+COMMON = [
+    *(b"N", b")", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R", b"Q", b"K\x07", b"h\x00", b"h\x01", b"h\x05", b"0", b"2", b"q\x00", b"\x94"),
+    *(
+        b"X%c\x00\x00\x00%b" % (len(raw), raw)
+        for raw in (b"", b"a", b"ab", "\u00e9".encode(), "a\u4e2d".encode(), b"\xff\xfe", b"\xed\xa0\x80")
+    ),
+    *(b"r%c\x00\x00\x00" % index for index in (0, 1, 2, 3, 9)),
+]
+
+
+def ran(run: Callable[[Machine], Any], data: bytes) -> Any:
+    """What a pickle comes to: its value and what was accounted for, or its error and the place."""
+    machine = Machine(data, 0)
+    try:
+        return shown(run(machine)), machine.spent, machine.position
+    except (SurgeryError, IndexError, ValueError) as error:
+        return type(error), str(error), machine.position
+
+
+def stepped(machine: Machine) -> Any:
+    while not _step(machine):
+        pass
+    return _result(machine)
+
+
+@given(st.lists(st.sampled_from(COMMON), max_size=40), st.sampled_from([b".", b"", b"N.", b"X\x09", b".    "]))
+def test_opcodes_done_in_the_loop_do_what_their_actions_do(parts: list[bytes], end: bytes) -> None:
+    data = b"".join(parts) + end
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ckpt_surgeon.formats.pickle_machine._FREE_MEMORY", 600)
+        assert ran(_run, data) == ran(stepped, data)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_of_many_strings_and_tuples_is_the_same_in_the_loop_and_step_by_step(protocol: int) -> None:
+    data = pickle.dumps([(f"key.{i}", (i, i + 1), (i,), (f"{i}", 1, 2, 3, None), collections.OrderedDict()) for i in range(500)], protocol)
+    assert ran(_run, data) == ran(stepped, data)
 
 
 @given(st.lists(st.tuples(st.sampled_from(OPCODES), st.sampled_from(ARGUMENTS)), max_size=25))
