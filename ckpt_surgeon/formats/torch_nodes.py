@@ -47,7 +47,8 @@ def new_tensor(spec: TensorSpec, storage: Persistent) -> Call:
     """A contiguous tensor on a storage of its own: one of `new_storage`."""
     typed = storage_class(spec.dtype) is not None
     hooks = Call(_ORDERED_DICT, ())
-    common = (storage, 0, tuple(spec.shape), contiguous_strides(spec.shape), False, hooks)
+    shape = tuple(size for size in spec.shape)  # of its own, as torch has it: specs may share theirs, and one object is written once
+    common = (storage, 0, shape, contiguous_strides(spec.shape), False, hooks)
     if typed:
         return Call(_REBUILD_TYPED, common)
     return Call(_REBUILD_UNTYPED, (*common, _DTYPES[spec.dtype.name]))

@@ -144,6 +144,13 @@ def test_python_finds_no_fault_in_the_archive(tmp_path: Path) -> None:
     assert done.stdout == "Done testing\n"
 
 
+def test_specs_which_share_a_shape_are_written_like_others(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(2, 3), "b": torch.zeros(2, 3)}
+    together = Header(dict.fromkeys(tensors, TensorSpec.of("float32", 2, 3)))
+    first, second = (bare(tmp_path / name, header, tensors) for name, header in (("a.pt", header_of(tensors)), ("b.pt", together)))
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_two_runs_give_the_same_bytes_whatever_the_file_is_called(tmp_path: Path) -> None:
     with opened(saved(tmp_path, UNTOUCHED["optimizer"])) as reader:
         for name in ("one.pt", "two.ckpt"):
