@@ -27,7 +27,7 @@ def main() -> None:
     converted = there_and_back("llama", llama, "meta_to_hf.yaml", "hf_to_meta.yaml")
     scores = models.meta_scores(llama, x)
     print("  attention attends alike:", torch.allclose(scores, models.transformers_scores(converted, x), rtol=1e-4, atol=1e-3))
-    renamed_only = {key: llama[f"layers.0.attention.w{key[-13]}.weight"] for key in converted if "layers.0.self_attn.q" in key or "0.self_attn.k" in key}
+    renamed_only = {f"model.layers.0.self_attn.{name}_proj.weight": llama[f"layers.0.attention.w{name}.weight"] for name in "qk"}
     print("  and would not without rope_permute:", not torch.allclose(scores, models.transformers_scores(renamed_only, x), atol=1.0))
 
     gpt2 = models.gpt2()
