@@ -8,10 +8,8 @@ from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.errors import InverseError, Problem
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Part, Reader
-from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.planning import Plan, Source
-from ckpt_surgeon.spec import TensorSpec
 
 __all__ = ["check_way_back"]
 

@@ -15,7 +15,7 @@ from ckpt_surgeon.sources import open_source
 RULES: list[dict[str, Any]] = [
     {"strip_prefix": "m."},
     {"concat": {"source": "{x:q|k|v}", "target": "qkv"}},
-    {"transpose": "big"},
+    {"transpose": {"match": "big"}},
     {"cast": {"match": "n", "dtype": "int64"}},
 ]
 
@@ -75,5 +75,7 @@ def test_tied_tensors_and_shards_lead_back(tmp_path):
 
 def test_a_state_dict_in_memory_leads_back(tmp_path):
     table = {"m.a": torch.randn(3, 5).T, "m.b": torch.randn(4)}
-    outcome = surgeon.write(surgeon.plan(table, [{"strip_prefix": "m."}, {"transpose": "a"}]), tmp_path / "a.pth", check_roundtrip=True)
+    outcome = surgeon.write(
+        surgeon.plan(table, [{"strip_prefix": "m."}, {"transpose": {"match": "a"}}]), tmp_path / "a.pth", check_roundtrip=True
+    )
     assert "come back bit for bit" in outcome.notes[-1]

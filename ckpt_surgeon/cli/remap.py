@@ -122,7 +122,9 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
     if wanted["check_roundtrip"] and dry_run:
         raise click.UsageError("--dry-run writes nothing which --check-roundtrip could take back", click.get_current_context())
     if wanted["in_place"]:
-        _refuse_beside_in_place(out=out, **{name: wanted[name] for name in ("to", "max_shard_size", "force", "bare", "check", "check_roundtrip")})
+        _refuse_beside_in_place(
+            out=out, **{name: wanted[name] for name in ("to", "max_shard_size", "force", "bare", "check", "check_roundtrip")}
+        )
     elif out is None and not dry_run:
         raise click.UsageError("where to? Give -o OUT, --in-place or --dry-run", click.get_current_context())
     if verify and target is None:

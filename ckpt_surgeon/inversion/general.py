@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.pattern import Pattern, quoted
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX
 from ckpt_surgeon.planning.recipe import Change
 
-__all__ = ["Form", "covering", "folded", "plain"]
+__all__ = ["Form", "covering", "folded", "plain", "require_writable"]
 
 _DIGITS = re.compile("([0-9]+)")
 _LETTERS = "ijklmnop"  # names of numbers; a key with more of them is written out
@@ -31,6 +32,13 @@ class Form:
 def plain(changes: Iterable[Change]) -> list[Form]:
     """Each change by itself, its keys written out."""
     return [Form(tuple(map(quoted, inputs)), outputs, ((inputs, outputs),)) for inputs, outputs in changes]
+
+
+def require_writable(names: Iterable[str]) -> None:
+    """Raises RulesError for a name which no template can write: with braces or a star, or one which begins as a regular expression."""
+    for name in names:
+        if _WILD.search(name):
+            raise RulesError(f"{escape(name)} cannot be written as a target: it holds braces or a star, or begins with {REGEX_PREFIX}")
 
 
 def folded(changes: Sequence[Change], keys: Iterable[str]) -> list[Form]:
@@ -120,8 +128,8 @@ def _modules(wanted: Collection[str], keys: Iterable[str]) -> Iterator[str]:
     """For each wanted key the shortest path below which everything is wanted; the key itself where there is none."""
     every, ours = _census(keys), _census(wanted)
     for key in wanted:
-        path = next(path for path in _paths(key) if every[path] == ours[path])
-        is_lone = every[path] == 1 or _WILD.search(path)
+        path = next((path for path in _paths(key) if every[path] == ours[path]), key)
+        is_lone = every[path] == 1 or every[path] > ours[path] or _WILD.search(path)
         yield "**" if not path else quoted(key) if is_lone else f"{path}.**"
 
 

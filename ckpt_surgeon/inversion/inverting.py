@@ -14,9 +14,9 @@ from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.ops.protocol import NameOp, TensorOp
 from ckpt_surgeon.ops.reshaping import Reshape
-from ckpt_surgeon.planning.recipe import Change, Plan
 from ckpt_surgeon.planning.applied import Applied
 from ckpt_surgeon.planning.applying import apply_rule
+from ckpt_surgeon.planning.recipe import Change, Plan
 from ckpt_surgeon.planning.table import Table, initial_table
 from ckpt_surgeon.rules.rule import Allow, Rule, Rules
 from ckpt_surgeon.spec import TensorSpec

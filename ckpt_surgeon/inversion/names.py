@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.inversion.general import covering, folded, plain
+from ckpt_surgeon.inversion.general import covering, folded, plain, require_writable
 from ckpt_surgeon.inversion.turning import turned
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import NameOp
@@ -48,8 +48,7 @@ def twins_back(twins: Mapping[str, tuple[str, bool]], keys: Collection[str]) -> 
     ops: list[NameOp] = []
     for kind, is_tied in ((TieKeys, True), (CopyKeys, False)):
         pairs = [(twin, key) for key, (twin, tied) in twins.items() if tied == is_tied]
-        for layer in _layers(pairs):
-            ops.append(kind(_pairs(layer, keys)))
+        ops += [kind(_pairs(layer, keys)) for layer in _layers(pairs)]
     return ops
 
 
@@ -129,7 +128,8 @@ def _head(long: str, short: str) -> str:
 
 
 def _pairs(moves: Mapping[str, str], keys: Collection[str]) -> dict[str, str]:
-    """Patterns and templates, folded by number among `keys`; written out where there are none. Raises RulesError: no template holds a brace."""
+    """Patterns and templates, folded by number among `keys`; written out where none are given. Raises RulesError for a brace."""
+    require_writable(moves.values())
     changes = [((key,), (place,)) for key, place in moves.items()]
     forms = folded(changes, keys) if keys else plain(changes)
     return {form.sources[0]: form.targets[0] for form in forms}

@@ -13,8 +13,8 @@ from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
 from ckpt_surgeon.ops.protocol import TensorOp
-from ckpt_surgeon.planning.recipe import Change, Derived
 from ckpt_surgeon.planning.applying import apply_rule
+from ckpt_surgeon.planning.recipe import Change, Derived
 from ckpt_surgeon.planning.table import Table
 from ckpt_surgeon.rules.rule import Allow, Rule
 from ckpt_surgeon.spec import TensorSpec

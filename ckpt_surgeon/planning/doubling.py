@@ -35,4 +35,6 @@ def _added(move: Move) -> Iterator[str]:
 
 def _note(rule: Rule, prefix: str, doubled: Sequence[Move], total: int) -> str:
     place, more = escape(doubled[0].target), " ..." if len(doubled) > 1 else ""
-    return f"{rule.where}: {rule.op.name}: {len(doubled)} of {total} keys bear the prefix {escape(prefix)} already: {place}{more} would result"
+    return (
+        f"{rule.where}: {rule.op.name}: {len(doubled)} of {total} keys bear the prefix {escape(prefix)} already: {place}{more} would result"
+    )

@@ -23,7 +23,6 @@ from ckpt_surgeon.spec import Header, Kind
 __all__ = ["Draft", "class_of", "make_plan", "rewrite"]
 
 
-
 @dataclass(frozen=True)
 class Draft:
     """A table after all rules, before it is held against the target."""

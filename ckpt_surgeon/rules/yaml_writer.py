@@ -14,7 +14,7 @@ __all__ = ["write_yaml"]
 _WIDTH = 120  # characters of a line, unless one key or value is longer
 _STEP = "  "
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_ESCAPED = re.compile("[\"\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_ESCAPED = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
 _MAX_SIMPLE = 1000  # characters; YAML 1.2 takes a key for one without a question mark only up to 1024
 
 
@@ -32,7 +32,7 @@ def _block(data: Any, indent: str) -> Iterator[str]:
     """The lines of a value which stands by itself, each with its indent."""
     if isinstance(data, Mapping) and data:
         for key, value in data.items():
-            yield from _entry(indent, _key(key), value)
+            yield from _entry(indent, _quoted(key), value)
     elif isinstance(data, list | tuple) and data:
         for item in data:
             yield from _item(item, indent)
@@ -41,11 +41,14 @@ def _block(data: Any, indent: str) -> Iterator[str]:
 
 
 def _entry(indent: str, key: str, value: Any) -> Iterator[str]:
-    line = f"{indent}{key} {_flow(value)}"
+    if len(key) > _MAX_SIMPLE:
+        yield f"{indent}? {key}"
+        key = ""
+    line = f"{indent}{key}: {_flow(value)}"
     if not _is_nested(value) or (len(line) <= _WIDTH and not _holds_mappings(value)):
         yield line
         return
-    yield f"{indent}{key}"
+    yield f"{indent}{key}:"
     yield from _block(value, indent + _STEP)
 
 
@@ -71,7 +74,7 @@ def _holds_mappings(value: Any) -> bool:
 def _flow(data: Any) -> str:
     """A value on one line."""
     if isinstance(data, Mapping):
-        return "{" + ", ".join(f"{_key(key)} {_flow(value)}" for key, value in data.items()) + "}"
+        return "{" + ", ".join(_flow_entry(_quoted(key), _flow(value)) for key, value in data.items()) + "}"
     if isinstance(data, list | tuple):
         return "[" + ", ".join(map(_flow, data)) + "]"
     if data is None:
@@ -81,9 +84,8 @@ def _flow(data: Any) -> str:
     return _quoted(data) if isinstance(data, str) else repr(data)
 
 
-def _key(key: str) -> str:
-    text = _quoted(key)
-    return f"? {text} :" if len(text) > _MAX_SIMPLE else f"{text}:"
+def _flow_entry(key: str, value: str) -> str:
+    return f"? {key} : {value}" if len(key) > _MAX_SIMPLE else f"{key}: {value}"
 
 
 def _quoted(text: str) -> str:

@@ -30,7 +30,9 @@ def there_and_back(source: Table, rules: list[dict[str, Any]], **given: Any) -> 
     assert set(back) == set(source)
     assert all(torch.equal(back[key], source[key]) and back[key].dtype == source[key].dtype for key in source)
     assert {frozenset(group) for group in ties(back)} == {frozenset(group) for group in ties(source)}
-    return [(rule.op.name, rule.op.parameters(), *(([each.text for each in rule.sources],) if rule.sources else ())) for rule in inverse.rules]
+    return [
+        (rule.op.name, rule.op.parameters(), *(([each.text for each in rule.sources],) if rule.sources else ())) for rule in inverse.rules
+    ]
 
 
 def ties(table: Table) -> list[list[str]]:
@@ -115,7 +117,7 @@ SQUARE = tensors("a.w", "b.w", "c", shape=(8, 8))
         (EXPERTS, {"stack": {"source": "h.{i:int}.e.{e:int}.w", "target": "h.{i}.experts"}}, ["unstack"]),
         (EXPERTS, {"stack": {"source": "*.0.e.{e:int}.w", "target": "experts"}}, ["unstack"]),
         (tensors("h.0.e", "h.1.e"), {"unstack": {"source": "h.{i:int}.e", "target": "h.{i}.{e:int}.w"}}, ["stack"]),
-        (SQUARE, {"transpose": "*.w"}, ["permute"]),
+        (SQUARE, {"transpose": {"match": "*.w"}}, ["permute"]),
         (SQUARE, {"transpose": {"source": "{x}.w", "target": "{x}.kernel"}}, ["permute"]),
         (SQUARE, {"transpose": {"source": "{x:a|b}.w", "target": "w.{x}"}}, ["permute"]),
         (tensors("a", "b", shape=(2, 3, 4)), {"permute": {"match": "**", "dims": [2, 0, 1]}}, ["permute"]),
@@ -144,7 +146,16 @@ def test_a_rule_which_fits_many_layers_is_taken_back_by_one():
 def test_groups_of_other_sizes_are_taken_back_by_rules_of_their_own():
     source = tensors("h.0.q", "h.0.k", "h.1.q", "h.1.k") | tensors("h.2.q", shape=(8, 6)) | tensors("h.2.k", shape=(2, 6))
     found = there_and_back(source, [{"concat": {"source": "h.{i:int}.{x:q|k}", "target": "h.{i}.qk"}}])
-    assert [(each[1]["sizes"], each[2]) for each in found] == [([4, 4], ["h.0.qk", ]), ([4, 4], ["h.1.qk"]), ([8, 2], ["h.2.qk"])]
+    assert [(each[1]["sizes"], each[2]) for each in found] == [
+        (
+            [4, 4],
+            [
+                "h.0.qk",
+            ],
+        ),
+        ([4, 4], ["h.1.qk"]),
+        ([8, 2], ["h.{i:int}.qk"]),
+    ]
 
 
 def test_rules_are_taken_back_from_the_last_to_the_first():
@@ -173,7 +184,7 @@ def test_conditions_are_decided(set_it):
 
 def tied(first: str, *others: str, **more: Any) -> Table:
     made = tensors(first, *more)
-    return {key: made[first] for key in (first, *others)} | {key: made[key] for key in more}
+    return dict.fromkeys((first, *others), made[first]) | {key: made[key] for key in more}
 
 
 @pytest.mark.parametrize(
@@ -186,8 +197,8 @@ def tied(first: str, *others: str, **more: Any) -> Table:
         (tied("a", "b"), [{"rename": {"a": "x"}}], ["rename"]),
         (tied("q", "k"), [{"concat": {"source": ["q", "k"], "target": "qk"}}], ["split", "drop", "tie"]),
         (tied("q", "k", "v"), [{"concat": {"source": ["q", "k", "v"], "target": "qkv"}}], ["split", "drop", "tie", "tie"]),
-        (tied("a", "b"), [{"transpose": "a"}], ["permute", "drop", "tie"]),
-        (tied("a", "b"), [{"transpose": "**"}], ["permute"]),
+        (tied("a", "b"), [{"transpose": {"match": "a"}}], ["permute", "drop", "tie"]),
+        (tied("a", "b"), [{"transpose": {"match": "**"}}], ["permute"]),
     ],
 )
 def test_ties_come_back(source, rules, back):
@@ -227,7 +238,7 @@ def test_all_which_is_lost_is_named_at_once():
 
 def test_a_name_which_no_template_can_write_is_told():
     source = tensors("a{0}", "b")
-    with pytest.raises(surgeon.InverseError, match="unbalanced|not captured|name"):
+    with pytest.raises(surgeon.InverseError, match=r"a\{0\} cannot be written as a target"):
         surgeon.invert(source, [{"rename": {"re:a.*": "x"}}])
 
 

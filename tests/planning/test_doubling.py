@@ -45,7 +45,7 @@ def test_names_which_the_target_wants_are_not():
 def test_each_prefix_is_noted_with_its_number():
     rule = {"rename": {"a.{p}": "a.a.{p}", "b.{p}": "b.b.{p}", "c": "d.c"}}
     notes = planned([rule], header(a__x=(1,), b__x=(1,), b__y=(1,), c=(1,))).notes
-    assert [note.partition("rename: ")[2] for note in notes] == [
+    assert [note.rpartition("rename: ")[2] for note in notes] == [
         "1 of 4 keys bear the prefix a. already: a.a.x would result",
         "2 of 4 keys bear the prefix b. already: b.b.x ... would result",
     ]
