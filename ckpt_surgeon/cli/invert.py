@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from typing import Any
 
 import click
 
@@ -30,7 +31,7 @@ def command(source: str, target: str | None, out: str | None, given: Given, forc
     from ckpt_surgeon.surgery import invert
 
     stdout = sys.stdout
-    allowed = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected}
+    allowed: dict[str, Any] = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected}
     with redirect_stdout(sys.stderr):  # a factory may print
         text = text_of(invert(source, given.rules, target, given.variables, **allowed, arguments=given.arguments))
         if out is not None:
