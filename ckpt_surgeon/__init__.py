@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CorruptError,
         CoverageError,
         DiskError,
+        InverseError,
         LimitError,
         LockedError,
         ModelError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.spec import DType, Header, TensorSpec
-    from ckpt_surgeon.surgery import diff, digest, inspect, plan
+    from ckpt_surgeon.surgery import diff, digest, inspect, invert, plan
     from ckpt_surgeon.verification import verify
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "Digests",
     "DiskError",
     "Header",
+    "InverseError",
     "LimitError",
     "LockedError",
     "ModelError",
@@ -62,6 +64,7 @@ __all__ = [
     "explain",
     "finetune",
     "inspect",
+    "invert",
     "load",
     "plan",
     "pre_hook",
@@ -83,6 +86,7 @@ __getattr__ = deferred(
         "CorruptError": "errors",
         "CoverageError": "errors",
         "DiskError": "errors",
+        "InverseError": "errors",
         "LimitError": "errors",
         "LockedError": "errors",
         "ModelError": "errors",
@@ -107,6 +111,7 @@ __getattr__ = deferred(
         "diff": "surgery",
         "digest": "surgery",
         "inspect": "surgery",
+        "invert": "surgery",
         "plan": "surgery",
         "verify": "verification",
     },

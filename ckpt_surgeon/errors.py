@@ -10,6 +10,7 @@ __all__ = [
     "CorruptError",
     "CoverageError",
     "DiskError",
+    "InverseError",
     "LimitError",
     "LockedError",
     "ModelError",
@@ -67,6 +68,10 @@ class CoverageError(SurgeryError):
 
 class NothingLoadedError(CoverageError):
     """Not one tensor of the source has a place in the target."""
+
+
+class InverseError(SurgeryError):
+    """Rules cannot be undone for these keys, or did not lead back bit for bit."""
 
 
 class CorruptError(SurgeryError):

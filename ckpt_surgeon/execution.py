@@ -14,7 +14,7 @@ from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning import Plan
+from ckpt_surgeon.planning import Plan, make_plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
@@ -34,6 +34,7 @@ def write(
     force: bool = False,
     bare: bool = False,
     check: bool = False,
+    check_roundtrip: bool = False,
     digest: str | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
@@ -43,12 +44,13 @@ def write(
     to: `safetensors`, `torch` or `sharded` (default: by the suffix of `out`). max_shard_size: bytes; a larger
     safetensors output becomes a folder of shards. force: replace what stands at `out`. bare: leave the envelope behind.
     check: compare the checksums, too, of what moves from `.pt` to `.pt` together with them.
+    check_roundtrip: take the output back by the inverse rules, in memory, and compare it with the source bit for bit.
     digest: `sha256` or `blake3`: take digests of the tensors while they are written; see `Outcome.digests`.
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
     Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format;
-    SurgeryError for a digest which is unknown or not installed.
+    InverseError where the way back is asked for and there is none; SurgeryError for a digest which is unknown or not installed.
     """
     from ckpt_surgeon.formats.creating import format_of
 
@@ -57,6 +59,7 @@ def write(
     if form == "safetensors" and max_shard_size is not None and plan.header.nbytes > max_shard_size:
         form = "sharded"
     digester = _digester(digest)
+    back = _way_back(plan) if check_roundtrip else None
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
     with uncollected(), open_readers(plan, reader) as readers:
         evaluator = Evaluator(readers)
@@ -66,9 +69,9 @@ def write(
         publish = publish_folder if form == "sharded" else publish_file
         with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
             output.fill(temporary, plan, evaluator, progress)
-            output.read_back(temporary)
+            output.read_back(temporary, back, readers[""])
     left = tuple(_beside(plan)) if bare else ()
-    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *_notes(plan, left, digest)))
+    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *_notes(plan, left, digest, back)))
     return replace(outcome, digests=digester.digests(plan.header)) if digester else outcome
 
 
@@ -80,8 +83,17 @@ def _digester(algorithm: str | None) -> Digester | None:
     return Digester(algorithm)
 
 
-def _notes(plan: Plan, left: tuple[str, ...], digest: str | None) -> Iterator[str]:
-    """What was left behind, and what no digest covers."""
+def _way_back(plan: Plan) -> Plan:
+    """What takes the output of a plan back to its source."""
+    from ckpt_surgeon.inversion import invert_plan
+
+    return make_plan(invert_plan(plan), plan.header, None)
+
+
+def _notes(plan: Plan, left: tuple[str, ...], digest: str | None, back: Plan | None) -> Iterator[str]:
+    """What was left behind, what no digest covers, and that the way back was tried."""
+    if back is not None:
+        yield f"there and back: all {len(plan.source.tensors)} tensors of the source come back bit for bit"
     if left:
         yield f"left behind: {', '.join(map(escape, left))}"
     if digest is not None and plan.header.opaque:
@@ -167,12 +179,16 @@ class _Output:
             writer.abort()
             raise
 
-    def read_back(self, path: str) -> None:
-        """Open the output again: its header must be the plan's."""
+    def read_back(self, path: str, back: Plan | None, source: Reader) -> None:
+        """Open the output again: its header must be the plan's; and, by the plan `back`, its tensors must come back to the source's."""
         from ckpt_surgeon.formats.opening import open_checkpoint
 
         keeps_envelope = self.form == "torch" and self.keep.reader is not None
         with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None, unfinished=True) as reader:
             wrong = differences(reader.header, self.header)
+            if back is not None and not wrong:
+                from ckpt_surgeon.roundtrip import check_way_back
+
+                check_way_back(back, reader, source)
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ckpt_surgeon.errors import SurgeryError
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, require_values, rules_of
 from ckpt_surgeon.spec import Header
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff, Digests
     from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.planning import Plan
+    from ckpt_surgeon.rules.rule import Rules
 
-__all__ = ["diff", "digest", "inspect", "plan"]
+__all__ = ["diff", "digest", "inspect", "invert", "plan"]
 
 
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
@@ -101,12 +103,15 @@ def plan(
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
+    once: bool = False,
 ) -> Plan:
     """The whole surgery as a value, from headers alone; `write` carries it out.
 
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
     pass through. reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
-    Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
+    once: refuse a source which bears the digest of these rules already; else it is noted.
+    Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`);
+    SurgeryError for rules which are not to run a second time.
     """
     from ckpt_surgeon.planning import make_plan
 
@@ -116,5 +121,33 @@ def plan(
     allow = allowing(allow_missing, allow_unexpected)
     with uncollected():
         made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage)
+    if once and made.is_repeated:
+        from ckpt_surgeon.planning.stamp import REPEATED
+
+        raise SurgeryError(REPEATED, hint="it is the output of an earlier run; leave out --once (`once`) to run them again")
     given = None if isinstance(source, Header) else source
     return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))
+
+
+def invert(
+    source: Any,
+    rules: Any,
+    target: Any = None,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    allow_missing: Iterable[str] = (),
+    allow_unexpected: Iterable[str] = (),
+    arguments: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Rules:
+    """The rules which undo `rules` on the keys of this source, from headers alone; proven to lead back to its keys, specs and ties.
+
+    They are made for the output of `plan(source, rules, target, variables)` and need no target. The arguments are those of `plan`.
+    Raises InverseError with every rule and key which cannot be undone bit for bit, and what `plan` raises.
+    """
+    from ckpt_surgeon.inversion import invert_plan
+
+    allowed: dict[str, Any] = {"allow_missing": allow_missing, "allow_unexpected": allow_unexpected}
+    made = plan(source, rules, target, variables, **allowed, arguments=arguments, progress=progress)
+    with uncollected():
+        return invert_plan(made)

@@ -13,6 +13,7 @@ EXIT_CODES = {
     "SurgeryError": 1,
     "CoverageError": 1,
     "NothingLoadedError": 1,
+    "InverseError": 1,
     "CorruptError": 3,
     "UnsafeError": 3,
     "LimitError": 3,

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "diff": "ckpt_surgeon.cli.diff",
     "remap": "ckpt_surgeon.cli.remap",
     "explain": "ckpt_surgeon.cli.explain",
+    "invert": "ckpt_surgeon.cli.invert",
     "verify": "ckpt_surgeon.cli.verify",
     "recover": "ckpt_surgeon.cli.recover",
     "demo": "ckpt_surgeon.cli.demo",

@@ -30,6 +30,8 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
 @click.option("--bare", is_flag=True, help="Leave behind what stands around the weights.")
 @click.option("--check", is_flag=True, help="Compare the checksums of all bytes, also of those which keep theirs.")
+@click.option("--check-roundtrip", is_flag=True, help="Take the output back in memory; refuse it unless it is SOURCE bit for bit.")
+@click.option("--once", is_flag=True, help="Refuse a SOURCE which these rules have made already.")
 @digest_option("Say what the output's tensors come to (sha256), taken while they are written.")
 @click.option("--verify", is_flag=True, help="Load the output into the target too, strictly.")
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), help="Where --verify loads.")
@@ -50,8 +52,9 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
         reader = open_source(source, arguments=given.arguments, progress=progress)
     with reader:
         with view.progress("reading") as progress:
-            demands: dict[str, Any] = {**given.demands, "arguments": given.arguments, "progress": progress}
+            demands: dict[str, Any] = {**given.demands, "once": wanted["once"], "arguments": given.arguments, "progress": progress}
             made = plan(source, given.rules, target, given.variables, **demands, reader=reader)
+        _warn_of_repetition(made)
         if wanted["dry_run"]:
             return _show_plan(view, made, wanted["in_place"], reader)
         outcome = _carried_out(view, made, reader, **wanted | {"max_shard_size": max_shard_size})
@@ -67,6 +70,14 @@ def _file_of(source: str) -> str:
     from ckpt_surgeon.sources import split_table
 
     return split_table(source)[0]
+
+
+def _warn_of_repetition(made: Plan) -> None:
+    """Say on stderr, too, that the rules run on their own output: whoever looks at the result alone sees the names doubled, not why."""
+    if made.is_repeated:
+        from ckpt_surgeon.planning.stamp import REPEATED
+
+        click.echo(f"warning: {REPEATED} (--once refuses it)", err=True)
 
 
 def _recover(source: str) -> None:
@@ -99,7 +110,7 @@ def _carried_out(view: View, made: Plan, reader: Reader, *, in_place: bool, out:
         return edit(made, reader=reader)
     from ckpt_surgeon.execution import write
 
-    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "digest")}
+    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "check_roundtrip", "digest")}
     with view.progress("writing") as progress:
         return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress, reader=reader)
 
@@ -108,8 +119,12 @@ def _checked(target: str | None, *, out: str | None, dry_run: bool, verify: bool
     """The shard size in bytes. Raises click.UsageError for options which do not go together or say nothing."""
     if wanted["digest"] and (wanted["in_place"] or dry_run):
         _refuse_digest("--in-place" if wanted["in_place"] else "--dry-run")
+    if wanted["check_roundtrip"] and dry_run:
+        raise click.UsageError("--dry-run writes nothing which --check-roundtrip could take back", click.get_current_context())
     if wanted["in_place"]:
-        _refuse_beside_in_place(out=out, **{name: wanted[name] for name in ("to", "max_shard_size", "force", "bare", "check")})
+        _refuse_beside_in_place(
+            out=out, **{name: wanted[name] for name in ("to", "max_shard_size", "force", "bare", "check", "check_roundtrip")}
+        )
     elif out is None and not dry_run:
         raise click.UsageError("where to? Give -o OUT, --in-place or --dry-run", click.get_current_context())
     if verify and target is None:

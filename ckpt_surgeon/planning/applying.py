@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, TensorOp, Tie
 from ckpt_surgeon.planning.applied import Applied, passes
+from ckpt_surgeon.planning.doubling import doubled_prefixes
 from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Change, Step
 from ckpt_surgeon.planning.table import Table, edited
@@ -37,7 +38,8 @@ def _apply_name_rule(rule: Rule, op: NameOp, table: Table, target: Header | None
     reasons = {key: f"dropped by {rule.where} ({op.name})" for name in dropped for key in table[name].reads}
     changes = tuple(_change(edit) for edit in edits if not (isinstance(edit, Move) and edit.source == edit.target))
     step = Step(rule.where, op.name, changes, rule.why)
-    return Applied(edited(table, edits, rule.where), step, reasons, tuple(idle_patterns(rule, table)))
+    notes = (*idle_patterns(rule, table), *doubled_prefixes(rule, edits))
+    return Applied(edited(table, edits, rule.where), step, reasons, notes)
 
 
 def _change(edit: Edit) -> Change:

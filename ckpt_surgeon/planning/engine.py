@@ -14,14 +14,13 @@ from ckpt_surgeon.planning.modules import moved_metadata
 from ckpt_surgeon.planning.optimizer import lost_order
 from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step
 from ckpt_surgeon.planning.settling import Settled, settle
+from ckpt_surgeon.planning.stamp import REPEATED, is_repeated, stamped
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
 from ckpt_surgeon.rules.node import MAX_PROBLEMS
 from ckpt_surgeon.rules.rule import Allow, Rules
 from ckpt_surgeon.spec import Header, Kind
 
 __all__ = ["Draft", "class_of", "make_plan", "rewrite"]
-
-_STAMP = "ckpt_surgeon.rules"
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def make_plan(
     settled = Settled(draft.table)
     if target is not None:
         settled = settle(draft.table, target, rules.allow, draft.torch_metadata)
-    plan = _assembled(draft, settled, target, rules)
+    plan = replace(_assembled(draft, settled, target, rules), variables=dict(variables or {}))
     if require_coverage is not None and plan.outcome.coverage < require_coverage:
         raise CoverageError(f"coverage is {plan.outcome.coverage:.4f} of the target's elements, required is {require_coverage}")
     return plan
@@ -157,11 +156,12 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
     outcome = _outcome(draft, settled, cells, target, rules)
     recipes, ties = _in_order(order, recipes, ties)
     lost = lost_order(draft.source, recipes, target)
+    repeated = is_repeated(draft.source, rules)
     header = Header(
         {key: recipes[ties.get(key, key)].spec for key in order},
         kinds=_kinds(cells, draft.source, target),
         aliases=ties,
-        metadata=_stamped(draft.source, rules, outcome, order),
+        metadata=stamped(draft.source, rules, changes=_has_changed(draft, rules, outcome, order)),
         torch_metadata=replace(draft, table=settled.table).torch_metadata,
         envelope=draft.source.envelope,
     )
@@ -175,8 +175,10 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         source=draft.source,
         target=target,
         steps=draft.steps,
-        notes=(*draft.notes, *settled.notes, *_optimizer_notes(draft.source, lost)),
+        notes=(*([REPEATED] if repeated else ()), *draft.notes, *settled.notes, *_optimizer_notes(draft.source, lost)),
         digest=rules.digest,
+        is_repeated=repeated,
+        rules=rules,
         keeps_optimizer=lost is None,
     )
 
@@ -214,11 +216,9 @@ def _kinds(table: Table, source: Header, target: Header | None) -> dict[str, Kin
     return {key: source.kinds[cell.origin] for key, cell in table.items() if cell.origin in source.kinds}
 
 
-def _stamped(source: Header, rules: Rules, outcome: Outcome, order: list[str]) -> dict[str, str]:
-    """The text metadata, with the rules' digest unless the rules changed nothing."""
-    if not rules.rules or (len(outcome.exact) == len(order) and order == list(source.entries)):
-        return dict(source.metadata)
-    return {**source.metadata, _STAMP: rules.digest}
+def _has_changed(draft: Draft, rules: Rules, outcome: Outcome, order: list[str]) -> bool:
+    """Whether the output is another than the source, and rules made it so."""
+    return bool(rules.rules) and (len(outcome.exact) < len(order) or order != list(draft.source.entries))
 
 
 def _optimizer_notes(source: Header, lost: str | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.rules.rule import Rules
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
 __all__ = ["Change", "Derived", "Plan", "Recipe", "Source", "Step", "sources_of"]
@@ -68,6 +69,7 @@ class Plan:
     filled: target buffers which torch itself fills when they are absent.
     header: of the output. outcome: exact / renamed / adapted / initialized / missing.
     notes: what a user should know and nobody needs to fix. steps: each rule's work, for `explain`.
+    rules, variables: what it was made by. is_repeated: the source bears the digest of these rules already.
     """
 
     recipes: Mapping[str, Recipe]
@@ -82,6 +84,9 @@ class Plan:
     notes: tuple[str, ...] = ()
     digest: str = ""
     keeps_optimizer: bool = True
+    is_repeated: bool = False
+    rules: Rules = field(default_factory=Rules, compare=False, repr=False)
+    variables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     given_source: Any = field(default=None, compare=False, repr=False)
     given_target: Any = field(default=None, compare=False, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

@@ -11,7 +11,7 @@ from ckpt_surgeon.cli import COMMANDS, main
 
 
 def test_the_commands_of_the_contract_are_there():
-    assert list(COMMANDS) == ["inspect", "diff", "remap", "explain", "verify", "recover", "demo", "schema"]
+    assert list(COMMANDS) == ["inspect", "diff", "remap", "explain", "invert", "verify", "recover", "demo", "schema"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -22,14 +22,14 @@ def test_a_command_bears_its_name_and_explains_itself(name):
     assert main.get_command(None, name).name == name
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("schema", "demo")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("schema", "demo", "invert")])
 def test_every_command_has_the_common_options(name):
     text = invoke(name, "--help").stdout
     options = ("--format", "--report", "--color", "-q", "-v", "--debug")
     assert [option for option in options if option not in text] == []
 
 
-@pytest.mark.parametrize("name", ["diff", "remap", "explain", "verify"])
+@pytest.mark.parametrize("name", ["diff", "remap", "explain", "invert", "verify"])
 def test_commands_which_read_rules_have_the_options_of_rules(name):
     text = invoke(name, "--help").stdout
     options = ("--rules", "-e", "--set", "--allow-missing", "--allow-unexpected", "--require-coverage", "--model-arg")

@@ -1,0 +1,61 @@
+"""`ckpt-surgeon invert`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import click
+
+from ckpt_surgeon.cli.output import put
+from ckpt_surgeon.cli.surgery_options import Given, rule_options
+
+__all__ = ["command"]
+
+
+@click.command("invert")
+@click.argument("source")
+@click.option("--target", help="The checkpoint or model to which the rules lead.")
+@click.option("-o", "--out", metavar="FILE", help="Where to write the rules; to the standard output where left out.")
+@click.option("--force", is_flag=True, help="Replace an existing FILE.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@rule_options
+def command(source: str, target: str | None, out: str | None, given: Given, force: bool, debug: bool) -> int:
+    """Write the rules which take back what the rules make of SOURCE: the same keys and specs, bit for bit.
+
+    Rules which cannot be undone for these keys are named, all at once, and nothing is written.
+    """
+    from ckpt_surgeon.rules.rendering import text_of
+    from ckpt_surgeon.surgery import invert
+
+    stdout = sys.stdout
+    allowed: dict[str, Any] = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected}
+    with redirect_stdout(sys.stderr):  # a factory may print
+        text = text_of(invert(source, given.rules, target, given.variables, **allowed, arguments=given.arguments))
+        if out is not None:
+            _write(out, text, force, _read(source, target))
+            return 0
+    put(stdout, text)
+    return 0
+
+
+def _read(*names: str | None) -> list[str]:
+    """The files and folders among what stands on the command line, none of which the rules may replace."""
+    import os
+
+    from ckpt_surgeon.sources import split_table
+
+    rules: tuple[str, ...] = click.get_current_context().params["rules"]
+    words = [split_table(name)[0] for name in (*names, *rules) if name is not None]
+    return [word for word in words if os.path.lexists(word)]
+
+
+def _write(path: str, text: str, force: bool, sources: Sequence[str]) -> None:
+    from ckpt_surgeon.output_file import OutputFile
+    from ckpt_surgeon.publishing import publish_file
+
+    with publish_file(path, force=force, sources=sources) as temporary, OutputFile(temporary) as file:
+        file.write(text.encode("utf-8"))
+        file.sync()
