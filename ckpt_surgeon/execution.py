@@ -14,6 +14,7 @@ from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.manifests import manifest_of, manifest_path
 from ckpt_surgeon.planning import Plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
@@ -35,6 +36,7 @@ def write(
     bare: bool = False,
     check: bool = False,
     digest: str | None = None,
+    lineage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
 ) -> Outcome:
@@ -44,6 +46,7 @@ def write(
     safetensors output becomes a folder of shards. force: replace what stands at `out`. bare: leave the envelope behind.
     check: compare the checksums, too, of what moves from `.pt` to `.pt` together with them.
     digest: `sha256` or `blake3`: take digests of the tensors while they are written; see `Outcome.digests`.
+    lineage: write the manifest, and in it these digests, to a file as well: a path, or `auto` for OUT.lineage.json.
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
@@ -58,17 +61,22 @@ def write(
         form = "sharded"
     digester = _digester(digest)
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
+    beside = manifest_path(lineage, destination)
     with uncollected(), open_readers(plan, reader) as readers:
+        manifest = manifest_of(plan, header, beside, has_metadata=form != "torch")
+        header = replace(header, metadata={**header.metadata, **manifest.texts})
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
         keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
         output = _Output(destination, form, header, keep, max_shard_size, digester)
         publish = publish_folder if form == "sharded" else publish_file
-        with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
+        to_publish: dict[str, Any] = {"force": force, "sources": _files(plan.given_source)}
+        with manifest.publishing(**to_publish) as write_manifest, publish(destination, **to_publish) as temporary:
             output.fill(temporary, plan, evaluator, progress)
             output.read_back(temporary)
+            write_manifest(plan.header, digester and digester.digests(plan.header))
     left = tuple(_beside(plan)) if bare else ()
-    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *_notes(plan, left, digest)))
+    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *manifest.notes, *_notes(plan, left, digest)))
     return replace(outcome, digests=digester.digests(plan.header)) if digester else outcome
 
 

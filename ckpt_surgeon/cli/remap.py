@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ckpt_surgeon.cli.digest_option import digest_option
+from ckpt_surgeon.cli.lineage_options import lineage_option, refuse_lineage
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
 from ckpt_surgeon.cli.view import View, common_options
 from ckpt_surgeon.errors import Problem, SurgeryError
@@ -31,6 +32,7 @@ __all__ = ["command"]
 @click.option("--bare", is_flag=True, help="Leave behind what stands around the weights.")
 @click.option("--check", is_flag=True, help="Compare the checksums of all bytes, also of those which keep theirs.")
 @digest_option("Say what the output's tensors come to (sha256), taken while they are written.")
+@lineage_option
 @click.option("--verify", is_flag=True, help="Load the output into the target too, strictly.")
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), help="Where --verify loads.")
 @rule_options
@@ -44,6 +46,8 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
     from ckpt_surgeon.surgery import plan
 
     max_shard_size = _checked(target, **wanted)
+    if wanted["lineage"] is not None:
+        refuse_lineage(wanted["lineage"], None if wanted["dry_run"] or wanted["in_place"] else wanted["out"], view.report)
     if wanted["in_place"] and not wanted["dry_run"]:
         _recover(source)
     with view.progress("reading") as progress:
@@ -99,7 +103,7 @@ def _carried_out(view: View, made: Plan, reader: Reader, *, in_place: bool, out:
         return edit(made, reader=reader)
     from ckpt_surgeon.execution import write
 
-    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "digest")}
+    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "digest", "lineage")}
     with view.progress("writing") as progress:
         return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress, reader=reader)
 
