@@ -84,7 +84,7 @@ def _differences(header: Header, told: Lineage) -> Iterator[str]:
 
 
 def _misnamed(header: Header, told: Lineage) -> Iterator[str]:
-    named = told.keys if told.tensors is None else told.tensors
+    named = {**told.keys, **(told.tensors or {})}
     yield from (f"{escape(key)} is not there" for key in named if key not in header.entries)
     for key, text in (told.tensors or {}).items():
         if key in header.entries and spec_text(header.entries[key]) != text:

@@ -23,11 +23,18 @@ def lineage_of(plan: Plan) -> Lineage:
     """Where each key of a plan's output comes from. A second name which the source had already comes from itself."""
     trails = _trails(plan.steps)
     numbers: dict[tuple[int, _Steps, _Trail], int] = {(1, (), ()): 0}
-    moves: dict[str, tuple[int, tuple[str, ...]]] = {key: (0, (key,)) for key in plan.header.entries}
+    moves: dict[str, tuple[int, tuple[str, ...]]] = {key: (0, (key,)) for key in plan.outcome.exact}
+    moved: dict[_Trail, int] = {}
     for key in _changed(plan):
-        sources, steps = _taken_apart(plan.recipes[plan.ties.get(key, key)])
-        way = (len(sources), steps, trails.get(key, ()))
-        moves[key] = numbers.setdefault(way, len(numbers)), sources
+        recipe, trail = plan.recipes[plan.ties.get(key, key)], trails.get(key, ())
+        if isinstance(recipe, Source) and trail in moved:  # by far the most
+            moves[key] = moved[trail], (recipe.key,)
+            continue
+        sources, steps = _taken_apart(recipe)
+        number = numbers.setdefault((len(sources), steps, trail), len(numbers))
+        moves[key] = number, sources
+        if not steps:
+            moved[trail] = number
     ways = _ways(numbers)
     digest = plan_digest(plan.header, ((key, sources, ways[way]) for key, (way, sources) in sorted(moves.items())))
     prefixes, keys = shortened(moves)
@@ -86,15 +93,23 @@ def _trails(steps: Sequence[Step]) -> dict[str, _Trail]:
         longer: dict[_Trail, _Trail] = {}
         found: dict[str, _Trail] = {}
         for inputs, outputs in step.changes:
-            before = trails.get(inputs[0], ()) if len(inputs) == 1 else tuple(sorted({j for key in inputs for j in trails.get(key, ())}))
+            before = _joined(inputs, trails) if trails else ()
             after = longer.get(before) or longer.setdefault(before, (*before, i))
             for key in outputs:
                 found[key] = after
-        for inputs, _ in step.changes:
-            for key in inputs:
-                trails.pop(key, None)
+        if trails:
+            for inputs, _ in step.changes:
+                for key in inputs:
+                    trails.pop(key, None)
         trails.update(found)
     return trails
+
+
+def _joined(keys: tuple[str, ...], trails: Mapping[str, _Trail]) -> _Trail:
+    """The steps which had a part in any of the keys, in order."""
+    if len(keys) == 1:
+        return trails.get(keys[0], ())
+    return tuple(sorted({i for key in keys for i in trails.get(key, ())}))
 
 
 def _with_rules(lineage: Lineage, steps: Sequence[Step]) -> Lineage:

@@ -62,8 +62,8 @@ def test_explain_leads_forwards_too():
 
 
 def test_explain_knows_what_was_missing():
-    save_file({"0.weight": torch.ones(4, 3, 3, 3)}, "part.safetensors")
-    done("remap", "part.safetensors", "--target", "plain.safetensors", "-o", "out.safetensors", "--allow-missing", "**")
+    save_file({"m.0.weight": torch.ones(4, 3, 3, 3)}, "part.safetensors")
+    done("remap", "part.safetensors", "-e", "strip_prefix: m.", "--target", "plain.safetensors", "-o", "out.safetensors", "--allow-missing", "**")
     assert "target key 2.bias: missing" in done("explain", "out.safetensors", "2.bias")
 
 
@@ -90,7 +90,8 @@ def test_what_explain_says_keeps_to_its_schema(key):
         ((*SURGERY, "-o", "a.safetensors", "--lineage", "a.txt"), 2, "ends in .json"),
         ((*SURGERY, "-o", "a.safetensors", "--lineage", "model.safetensors.index.json"), 2, "not as an index"),
         ((*SURGERY, "-o", "shards", "--lineage", "shards/l.json"), 2, "or lie in it"),
-        ((*SURGERY, "-o", "a.pt", "--lineage", "--report", "a.pt.lineage.json"), 2, "both to be written to"),
+        ((*SURGERY, "-o", "a.pt", "--lineage", "--report", "a.pt.lineage.json"), 2, "is a name of a manifest"),
+        ((*SURGERY, "-o", "a.pt", "--lineage", "a.json", "--report", "a.json"), 2, "both to be written to"),
         ((*SURGERY, "-o", "a.pt", "--lineage", "old.json"), 5, "it exists already"),
     ],
 )
@@ -108,11 +109,11 @@ def test_what_cannot_be_is_refused_with_a_way_out(folder, words, code, says):
 
 def test_verify_holds_a_file_against_its_manifest_and_makes_it_anew():
     done(*SURGERY, "-o", "out.safetensors")
-    assert "its 8 keys are those of its manifest" in done("verify", "out.safetensors", "--manifest")
+    assert "its 9 keys are those of its manifest" in done("verify", "out.safetensors", "--manifest")
     text = done("verify", "out.safetensors", "--manifest", "--source", "wrapped.pth")
-    assert "8 tensors were made from the source anew, and are the same" in text
+    assert "9 tensors were made from the source anew, and are the same" in text
     document = validated(done("verify", "out.safetensors", "--source", "wrapped.pth", "--manifest", "--format", "json"), "proof")
-    assert (document["keys"], document["made_anew"], document["plan"]) == (8, 8, metadata("out.safetensors")[PLAN])
+    assert (document["keys"], document["made_anew"], document["plan"]) == (9, 9, metadata("out.safetensors")[PLAN])
 
 
 def test_verify_finds_one_wrong_bit_by_the_source_and_by_digests(folder):
@@ -152,14 +153,14 @@ def test_a_pt_has_its_manifest_beside_it():
     assert document["tensors"]["0.weight"] == "float32[4, 5, 3, 3]"
     assert document["digests"]["tensors"] == dict(surgeon.digest("out.pt").tensors)
     text = done("verify", "out.pt", "--manifest", "out.pt.lineage.json", "--source", "wrapped.pth")
-    assert "8 tensors have the digests of the manifest" in text
+    assert "9 tensors have the digests of the manifest" in text
     assert "rule 1 (3:5)" in done("explain", "out.pt", "2.bias", "--manifest", "out.pt.lineage.json")
 
 
 def test_shards_carry_it_in_their_index_and_beside_the_folder():
     done(*SURGERY, "-o", "shards", "--max-shard-size", "300B", "--lineage")
     assert validated(Path("shards.lineage.json").read_text(encoding="utf-8"), "lineage")["plan"] == metadata("shards")[PLAN]
-    assert "8 tensors" in done("verify", "shards", "--manifest", "--source", "wrapped.pth")
+    assert "9 tensors" in done("verify", "shards", "--manifest", "--source", "wrapped.pth")
 
 
 def test_what_is_in_a_header_keeps_to_the_schema():
@@ -176,7 +177,7 @@ def test_a_file_which_is_only_converted_carries_none_and_keeps_its_own():
     done(*SURGERY, "-o", "out.safetensors")
     done("remap", "out.safetensors", "-o", "again.safetensors")
     assert metadata("again.safetensors") == metadata("out.safetensors")
-    assert "8 tensors" in done("verify", "again.safetensors", "--manifest", "--source", "wrapped.pth")
+    assert "9 tensors" in done("verify", "again.safetensors", "--manifest", "--source", "wrapped.pth")
 
 
 def test_a_surgery_on_a_surgery_tells_of_itself_and_keeps_the_older_plans():
@@ -187,7 +188,7 @@ def test_a_surgery_on_a_surgery_tells_of_itself_and_keeps_the_older_plans():
     assert HISTORY not in metadata("1.safetensors")
     assert json.loads(metadata("3.safetensors")[HISTORY]) == plans[:2]
     assert surgeon.lineage("3.safetensors").origin("a.0.weight").classification == "exact"
-    assert "7 tensors" in done("verify", "3.safetensors", "--manifest", "--source", "2.safetensors")
+    assert "8 tensors" in done("verify", "3.safetensors", "--manifest", "--source", "2.safetensors")
 
 
 def test_an_edit_in_place_carries_no_manifest_of_what_it_was_before(folder):
@@ -235,5 +236,5 @@ def test_what_a_model_draws_is_left_out_of_what_is_made_anew():
     words = ("-e", "drop: 2.*", "-e", "init: {match: 2.*, value: model}", "--target", "nets:net")
     done("remap", "plain.safetensors", *words, "-o", "out.safetensors")
     text = done("verify", "out.safetensors", "--manifest", "--source", "plain.safetensors")
-    assert "6 tensors were made from the source anew" in text
+    assert "7 tensors were made from the source anew" in text
     assert "not made anew, since they are a model's own: 2.weight, 2.bias" in text

@@ -39,7 +39,7 @@ def test_many_keys_of_one():
 
 
 def test_ops_on_ops_count_on_from_the_sources():
-    plan = planned([PACK, {"transpose": "qkv.w"}, {"rename": {"qkv.w": "p.w"}}], QKV)
+    plan = planned([PACK, {"transpose": {"match": "qkv.w"}}, {"rename": {"qkv.w": "p.w"}}], QKV)
     assert told(plan, "p.w") == (("q.w", "k.w", "v.w"), [("concat", (0, 1, 2)), ("transpose", (3,))], "adapted")
     assert rules_of(plan, "p.w") == [(1, "concat"), (2, "transpose"), (3, "rename")]
 
