@@ -74,7 +74,7 @@ def write(
         with manifest.publishing(**to_publish) as write_manifest, publish(destination, **to_publish) as temporary:
             output.fill(temporary, plan, evaluator, progress)
             output.read_back(temporary)
-            write_manifest(plan.header, digester and digester.digests(plan.header))
+            write_manifest(plan.header, digester.digests(plan.header) if digester else None)
     left = tuple(_beside(plan)) if bare else ()
     outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *manifest.notes, *_notes(plan, left, digest)))
     return replace(outcome, digests=digester.digests(plan.header)) if digester else outcome

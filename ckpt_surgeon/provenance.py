@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Proof", "lineage", "verify_lineage"]
 
-_NO_MANIFEST = "give rules, or a manifest: `remap` writes it into safetensors where it changes keys, `remap --lineage` into a file of its own"
+_NO_MANIFEST = (
+    "give rules, or a manifest: `remap` writes it into safetensors where it changes keys, `remap --lineage` into a file of its own"
+)
 
 
 @dataclass(frozen=True, slots=True)

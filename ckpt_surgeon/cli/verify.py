@@ -52,7 +52,9 @@ def command(view: View, ckpt: str, target: str | None, device: str, source: str 
 
 def _verified_by_manifest(view: View, ckpt: str, target: str | None, source: str | None, manifest: str, given: Given) -> int:
     if target is not None or given.rules is not None:
-        raise click.UsageError("--manifest takes the place of TARGET and of rules; bare, it stands behind CKPT", click.get_current_context())
+        raise click.UsageError(
+            "--manifest takes the place of TARGET and of rules; bare, it stands behind CKPT", click.get_current_context()
+        )
     from ckpt_surgeon.provenance import verify_lineage
     from ckpt_surgeon.report.provenance import ProofReport
 

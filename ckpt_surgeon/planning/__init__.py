@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
-    from ckpt_surgeon.planning.engine import Draft, make_plan, rewrite
     from ckpt_surgeon.planning.embedding import embedded, embedded_lineage
+    from ckpt_surgeon.planning.engine import Draft, make_plan, rewrite
     from ckpt_surgeon.planning.explaining import Explanation, Passage, explain
     from ckpt_surgeon.planning.lineage import Lineage, Origin, Ran, Way, Work, plan_digest, spec_text
     from ckpt_surgeon.planning.manifest import lineage_document, lineage_text, parse_lineage

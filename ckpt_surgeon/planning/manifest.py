@@ -64,9 +64,7 @@ def parse_lineage(text: bytes | str, what: str) -> Lineage:
 
 
 def _way_document(way: Way) -> dict[str, Any]:
-    steps = [
-        {"op": work.op, "parameters": dict(work.parameters), "output": work.output, "inputs": list(work.inputs)} for work in way.steps
-    ]
+    steps = [{"op": work.op, "parameters": dict(work.parameters), "output": work.output, "inputs": list(work.inputs)} for work in way.steps]
     return {"sources": way.sources, "steps": steps, "rules": list(way.rules)}
 
 

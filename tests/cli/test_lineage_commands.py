@@ -63,7 +63,18 @@ def test_explain_leads_forwards_too():
 
 def test_explain_knows_what_was_missing():
     save_file({"m.0.weight": torch.ones(4, 3, 3, 3)}, "part.safetensors")
-    done("remap", "part.safetensors", "-e", "strip_prefix: m.", "--target", "plain.safetensors", "-o", "out.safetensors", "--allow-missing", "**")
+    done(
+        "remap",
+        "part.safetensors",
+        "-e",
+        "strip_prefix: m.",
+        "--target",
+        "plain.safetensors",
+        "-o",
+        "out.safetensors",
+        "--allow-missing",
+        "**",
+    )
     assert "target key 2.bias: missing" in done("explain", "out.safetensors", "2.bias")
 
 
@@ -71,7 +82,7 @@ def test_explain_knows_what_was_missing():
 def test_what_explain_says_keeps_to_its_schema(key):
     done(*SURGERY, "-o", "out.safetensors")
     document = validated(done("explain", "out.safetensors", key, "--format", "json"), "explanation")
-    assert [each["op"] for each in document["passages"]][0] == "strip_prefix"
+    assert document["passages"][0]["op"] == "strip_prefix"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,12 @@ LIES: dict[str, tuple[tuple[Any, ...], object, type[SurgeryError], str]] = {
     "a rule which is not there": (("ways", 1, "rules"), [9], CorruptError, "a rule is 9"),
     "no way at all": (("ways",), [], CorruptError, "the first of its ways"),
     "another first way": (("ways", 0, "rules"), [0], CorruptError, "the first of its ways"),
-    "a way without steps from two": (("ways", 3), {"sources": 2, "steps": [], "rules": []}, CorruptError, "a way without steps has 2 sources"),
+    "a way without steps from two": (
+        ("ways", 3),
+        {"sources": 2, "steps": [], "rules": []},
+        CorruptError,
+        "a way without steps has 2 sources",
+    ),
     "a way which is not there": (("keys", "qk.w", 0), 7, CorruptError, "a way is 7"),
     "a way before the first": (("keys", "qk.w", 0), -1, CorruptError, "a way is -1"),
     "a source too few": (("keys", "qk.w"), [PACK, "q.w"], CorruptError, "a way from 2 sources is given 1"),
@@ -87,7 +92,12 @@ LIES: dict[str, tuple[tuple[Any, ...], object, type[SurgeryError], str]] = {
     "another shape": (("tensors", "m.w"), "float32[5]", CoverageError, "m.w is float32[4], told is float32[5]"),
     "another source": (("keys", "qk.w"), [PACK, "q.w", "n.w"], CoverageError, "are not those of the plan"),
     "another parameter": ((*STEP, "parameters"), {"dim": 1}, CoverageError, "are not those of the plan"),
-    "another digest of a tensor": (("digests", "tensors", "m.w"), "0" * 64, CoverageError, "have other digests than the manifest says: m.w"),
+    "another digest of a tensor": (
+        ("digests", "tensors", "m.w"),
+        "0" * 64,
+        CoverageError,
+        "have other digests than the manifest says: m.w",
+    ),
     "another digest of the whole": (("digests", "whole"), "0" * 64, CoverageError, "is the digest of: the whole"),
     "an unknown algorithm": (("digests", "algorithm"), "md5", SurgeryError, "'md5' is no digest"),
 }

@@ -59,7 +59,12 @@ LINEAGE = Lineage(
     "ab" * 32,
     6,
     (Ran(1, "rename", "3:5"), Ran(2, "split")),
-    (AS_IT_IS, Way(1, (), (0,)), Way(1, (Work("split", {"sizes": [4, 4], "dim": 0}, 1, (0,)),), (0, 1)), Way(0, (Work("init", {}, 0, ()),))),
+    (
+        AS_IT_IS,
+        Way(1, (), (0,)),
+        Way(1, (Work("split", {"sizes": [4, 4], "dim": 0}, 1, (0,)),), (0, 1)),
+        Way(0, (Work("init", {}, 0, ()),)),
+    ),
     {"conv.": (1, "old.conv.")},
     {"fc.weight": (2, ("old.fc",)), "extra": (3, ())},
     ("gone",),

@@ -49,7 +49,9 @@ REPORTS = {
         VerifiedReport(VERIFIED, "a.pth", "net:flow"),
     ],
     "explanation": [
-        ExplanationReport(BACK), ExplanationReport(FORTH), ExplanationReport(replace(BACK, entry=None, recipe=None)),
+        ExplanationReport(BACK),
+        ExplanationReport(FORTH),
+        ExplanationReport(replace(BACK, entry=None, recipe=None)),
         *(OriginReport(key, HEADER, LINEAGE) for key in ("fc.weight", "conv.weight", "extra", "old.conv.weight", "gone")),
     ],
     "recovery": [RecoveryReport("a.pth", done) for done in ("nothing", "finished", "undone")],
