@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     )
     from ckpt_surgeon.execution import write
     from ckpt_surgeon.loading import load, pre_hook, remap
-    from ckpt_surgeon.planning import Plan, explain
+    from ckpt_surgeon.planning import Lineage, Plan, explain
+    from ckpt_surgeon.provenance import Proof, lineage, verify_lineage
     from ckpt_surgeon.publishing import recover
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.rule import Rules
@@ -48,11 +49,13 @@ __all__ = [
     "Header",
     "InverseError",
     "LimitError",
+    "Lineage",
     "LockedError",
     "ModelError",
     "NothingLoadedError",
     "Outcome",
     "Plan",
+    "Proof",
     "Rules",
     "RulesError",
     "SurgeryError",
@@ -65,6 +68,7 @@ __all__ = [
     "finetune",
     "inspect",
     "invert",
+    "lineage",
     "load",
     "plan",
     "pre_hook",
@@ -73,6 +77,7 @@ __all__ = [
     "rules_from_key_mapping",
     "rules_from_revise_keys",
     "verify",
+    "verify_lineage",
     "write",
 ]
 
@@ -99,8 +104,12 @@ __getattr__ = deferred(
         "load": "loading",
         "pre_hook": "loading",
         "remap": "loading",
+        "Lineage": "planning",
         "Plan": "planning",
         "explain": "planning",
+        "Proof": "provenance",
+        "lineage": "provenance",
+        "verify_lineage": "provenance",
         "recover": "publishing",
         "rules_from_key_mapping": "rules.importing",
         "rules_from_revise_keys": "rules.importing",

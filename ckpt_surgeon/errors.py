@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -19,7 +19,10 @@ __all__ = [
     "RulesError",
     "SurgeryError",
     "UnsafeError",
+    "refuse",
 ]
+
+_MOST_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +115,10 @@ class DiskError(SurgeryError):
 
 class LockedError(DiskError):
     """Another process writes this destination, or an in-place edit of it is unfinished."""
+
+
+def refuse(wrong: Sequence[str], what: str) -> None:
+    """CoverageError which names the first things that are wrong; nothing where none is."""
+    if wrong:
+        more = [f"and {len(wrong) - _MOST_LISTED} more"] if len(wrong) > _MOST_LISTED else []
+        raise CoverageError(f"{what}: {'; '.join([*wrong[:_MOST_LISTED], *more])}")

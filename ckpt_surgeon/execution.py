@@ -14,6 +14,7 @@ from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.manifests import manifest_of, manifest_path
 from ckpt_surgeon.planning import Plan, make_plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
@@ -36,6 +37,7 @@ def write(
     check: bool = False,
     check_roundtrip: bool = False,
     digest: str | None = None,
+    lineage: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
 ) -> Outcome:
@@ -46,6 +48,7 @@ def write(
     check: compare the checksums, too, of what moves from `.pt` to `.pt` together with them.
     check_roundtrip: take the output back by the inverse rules, in memory, and compare it with the source bit for bit.
     digest: `sha256` or `blake3`: take digests of the tensors while they are written; see `Outcome.digests`.
+    lineage: write the manifest, and in it these digests, to a file as well: a path, or `auto` for OUT.lineage.json.
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
@@ -61,17 +64,22 @@ def write(
     digester = _digester(digest)
     back = _way_back(plan) if check_roundtrip else None
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
+    beside = manifest_path(lineage, destination)
     with uncollected(), open_readers(plan, reader) as readers:
+        manifest = manifest_of(plan, header, beside, has_metadata=form != "torch")
+        header = replace(header, metadata={**header.metadata, **manifest.texts})
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
         keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
         output = _Output(destination, form, header, keep, max_shard_size, digester)
         publish = publish_folder if form == "sharded" else publish_file
-        with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
+        to_publish: dict[str, Any] = {"force": force, "sources": _files(plan.given_source)}
+        with manifest.publishing(**to_publish) as write_manifest, publish(destination, **to_publish) as temporary:
             output.fill(temporary, plan, evaluator, progress)
             output.read_back(temporary, back, readers[""])
+            write_manifest(plan.header, digester.digests(plan.header) if digester else None)
     left = tuple(_beside(plan)) if bare else ()
-    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *_notes(plan, left, digest, back)))
+    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *manifest.notes, *_notes(plan, left, digest, back)))
     return replace(outcome, digests=digester.digests(plan.header)) if digester else outcome
 
 

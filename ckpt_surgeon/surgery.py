@@ -122,7 +122,7 @@ def plan(
     with uncollected():
         made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage)
     if once and made.is_repeated:
-        from ckpt_surgeon.planning.stamp import REPEATED
+        from ckpt_surgeon.planning.stamping import REPEATED
 
         raise SurgeryError(REPEATED, hint="it is the output of an earlier run; leave out --once (`once`) to run them again")
     given = None if isinstance(source, Header) else source

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ckpt_surgeon.comparison import Outcome
-from ckpt_surgeon.errors import CoverageError, ModelError, Problem, UnsafeError
+from ckpt_surgeon.errors import CoverageError, ModelError, UnsafeError, refuse
 from ckpt_surgeon.evaluation import Evaluator, same_bytes
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Device", "verify"]
 
 Device = Literal["auto", "meta", "cpu", "cuda"]
-_MOST_LISTED = 5
 
 
 def verify(
@@ -140,12 +139,12 @@ class _Check:
         keys = [key for key in {**planned.header.entries, **found.entries} if found.entries.get(key) != planned.header.entries.get(key)]
         wrong = [f"{escape(key)} is {found.entries.get(key)}, planned is {planned.header.entries.get(key)}" for key in keys]
         wrong += [] if dict(found.aliases) == dict(planned.header.aliases) else ["other keys are tied than planned"]
-        _refuse(wrong, "the checkpoint is not what the rules make of the source")
+        refuse(wrong, "the checkpoint is not what the rules make of the source")
         with open_readers(planned) as readers:
             evaluator = Evaluator(readers)
             recipes = {key: recipe for key, recipe in planned.recipes.items() if isinstance(recipe.spec, TensorSpec)}
             wrong = [escape(key) for key, recipe in recipes.items() if not same_bytes(self._read(key), evaluator.tensor(recipe))]
-        _refuse(wrong, "these tensors are not those which the rules make of the source")
+        refuse(wrong, "these tensors are not those which the rules make of the source")
         return f"{len(recipes)} tensors are those which the rules make of the source"
 
     def load(self, model: nn.Module, place: str) -> list[str]:
@@ -161,7 +160,7 @@ class _Check:
             return [*notes, "a strict load on meta went well; no values are there to compare"]
         del state
         wrong = list(self._changed(model))
-        _refuse(wrong, f"these tensors are not the file's after a load on {place}")
+        refuse(wrong, f"these tensors are not the file's after a load on {place}")
         return [*notes, f"a strict load on {_described(place)} went well, and every tensor there is the file's"]
 
     def _refuse_rivals(self) -> None:
@@ -170,7 +169,7 @@ class _Check:
         loaded = self._loaded()
         pairs = [(first, name) for name, first in aliases.items() if {first, name} <= loaded.keys()]
         wrong = [" and ".join(map(escape, pair)) for pair in pairs if not same_bytes(*(self._fitted(key, loaded[key]) for key in pair))]
-        _refuse(wrong, "the model ties them, and the file has different values")
+        refuse(wrong, "the model ties them, and the file has different values")
 
     def _state(self, model: nn.Module, place: str) -> tuple[OrderedDict[str, Any], list[str]]:
         """The complete state_dict on the device: the file's tensors, and what the model has itself where they may be missing."""
@@ -237,13 +236,6 @@ def _distinct(header: Header) -> list[str]:
 
 def _count(header: Header) -> str:
     return f"{len(_distinct(header))} tensors ({header.nbytes:,} bytes)"
-
-
-def _refuse(wrong: list[str], what: str) -> None:
-    if not wrong:
-        return
-    more = [f"and {len(wrong) - _MOST_LISTED} more"] if len(wrong) > _MOST_LISTED else []
-    raise CoverageError([Problem(f"{what}: {'; '.join([*wrong[:_MOST_LISTED], *more])}")])
 
 
 def _described(place: str) -> str:

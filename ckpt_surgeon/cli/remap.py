@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ckpt_surgeon.cli.digest_option import digest_option
+from ckpt_surgeon.cli.lineage_options import lineage_option, refuse_lineage
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
 from ckpt_surgeon.cli.view import View, common_options
 from ckpt_surgeon.errors import Problem, SurgeryError
@@ -33,6 +34,7 @@ __all__ = ["command"]
 @click.option("--check-roundtrip", is_flag=True, help="Take the output back in memory; refuse it unless it is SOURCE bit for bit.")
 @click.option("--once", is_flag=True, help="Refuse a SOURCE which these rules have made already.")
 @digest_option("Say what the output's tensors come to (sha256), taken while they are written.")
+@lineage_option
 @click.option("--verify", is_flag=True, help="Load the output into the target too, strictly.")
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), help="Where --verify loads.")
 @rule_options
@@ -46,6 +48,8 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
     from ckpt_surgeon.surgery import plan
 
     max_shard_size = _checked(target, **wanted)
+    if wanted["lineage"] is not None:
+        refuse_lineage(wanted["lineage"], None if wanted["dry_run"] or wanted["in_place"] else wanted["out"], view.report)
     if wanted["in_place"] and not wanted["dry_run"]:
         _recover(source)
     with view.progress("reading") as progress:
@@ -75,7 +79,7 @@ def _file_of(source: str) -> str:
 def _warn_of_repetition(made: Plan) -> None:
     """Say on stderr, too, that the rules run on their own output: whoever looks at the result alone sees the names doubled, not why."""
     if made.is_repeated:
-        from ckpt_surgeon.planning.stamp import REPEATED
+        from ckpt_surgeon.planning.stamping import REPEATED
 
         click.echo(f"warning: {REPEATED} (--once refuses it)", err=True)
 
@@ -110,7 +114,7 @@ def _carried_out(view: View, made: Plan, reader: Reader, *, in_place: bool, out:
         return edit(made, reader=reader)
     from ckpt_surgeon.execution import write
 
-    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "check_roundtrip", "digest")}
+    writing = {name: wanted[name] for name in ("to", "force", "bare", "check", "check_roundtrip", "digest", "lineage")}
     with view.progress("writing") as progress:
         return write(made, out, **writing, max_shard_size=max_shard_size, progress=progress, reader=reader)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ckpt_surgeon.cli.lineage_options import IN_HEADER
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
 from ckpt_surgeon.cli.view import View, common_options
 
@@ -12,13 +13,24 @@ __all__ = ["command"]
 
 @click.command("verify")
 @click.argument("ckpt")
-@click.argument("target")
+@click.argument("target", required=False)
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), default="auto", show_default=True, help="Where to load.")
 @click.option("--source", help="The checkpoint from which CKPT was made by the rules: the values are compared too.")
+@click.option(
+    "--manifest",
+    is_flag=False,
+    flag_value=IN_HEADER,
+    metavar="[FILE]",
+    help="Hold CKPT against the manifest in its header (or in FILE) instead of a TARGET; with --source, make it anew from that.",
+)
 @rule_options
 @common_options
-def command(view: View, ckpt: str, target: str, device: str, source: str | None, given: Given) -> int:
+def command(view: View, ckpt: str, target: str | None, device: str, source: str | None, manifest: str | None, given: Given) -> int:
     """Prove that CKPT fits TARGET: its header, every tensor read back, a strict load. Exits 1 when it does not."""
+    if manifest is not None:
+        return _verified_by_manifest(view, ckpt, target, source, manifest, given)
+    if target is None:
+        raise click.UsageError("what is it held against? Give a TARGET, or --manifest", click.get_current_context())
     from ckpt_surgeon.report.outcome import VerifiedReport
     from ckpt_surgeon.verification import verify
 
@@ -35,4 +47,18 @@ def command(view: View, ckpt: str, target: str, device: str, source: str | None,
             progress=progress,
         )
     view.show(VerifiedReport(outcome, ckpt, target, view.verbose))
+    return 0
+
+
+def _verified_by_manifest(view: View, ckpt: str, target: str | None, source: str | None, manifest: str, given: Given) -> int:
+    if target is not None or given.rules is not None:
+        raise click.UsageError(
+            "--manifest takes the place of TARGET and of rules; bare, it stands behind CKPT", click.get_current_context()
+        )
+    from ckpt_surgeon.provenance import verify_lineage
+    from ckpt_surgeon.report.provenance import ProofReport
+
+    with view.progress("verifying") as progress:
+        proof = verify_lineage(ckpt, manifest or None, source=source, progress=progress)
+    view.show(ProofReport(proof, ckpt))
     return 0

@@ -96,6 +96,8 @@ def _checked_report(_: click.Context, __: click.Parameter, path: str | None) -> 
         raise click.BadParameter(f"{path!r} does not end in {', '.join(_SUFFIXES)}: the suffix says in which form it is written")
     if path.lower().endswith(".index.json"):
         raise click.BadParameter(f"{path!r} is a name of the index of shards")
+    if path.lower().endswith(".lineage.json"):
+        raise click.BadParameter(f"{path!r} is a name of a manifest")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise DiskError("its folder does not exist, or cannot be written to", where=path)

@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 
 from ckpt_surgeon.errors import CorruptError, LimitError
 
-__all__ = ["parse_json"]
+__all__ = ["MAX_VALUES", "parse_json"]
 
 # Longest honest nesting: a safetensors header or an index has 4 levels, `_metadata` a few more.
 _MAX_DEPTH = 32
 # A header says some 8 things of a tensor: this is enough for 200,000. Each takes up to 64 bytes, whatever it takes in the file.
-_MAX_VALUES = 2_000_000
+MAX_VALUES = 2_000_000
 _CONTAINERS = frozenset({dict, list})
 
 
@@ -26,8 +26,8 @@ def parse_json(data: bytes | str, what: str) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
         values = sum(map(text.count, ",[{"))
-        if values > _MAX_VALUES:
-            raise LimitError(f"{what} holds some {values:,} values: {_MAX_VALUES:,} are allowed")
+        if values > MAX_VALUES:
+            raise LimitError(f"{what} holds some {values:,} values: {MAX_VALUES:,} are allowed")
         whole = _whole if "-0" in text else int
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_int=whole, parse_float=_finite)
     except UnicodeDecodeError as error:

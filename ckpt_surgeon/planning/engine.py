@@ -14,7 +14,7 @@ from ckpt_surgeon.planning.modules import moved_metadata
 from ckpt_surgeon.planning.optimizer import lost_order
 from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step
 from ckpt_surgeon.planning.settling import Settled, settle
-from ckpt_surgeon.planning.stamp import REPEATED, is_repeated, stamped
+from ckpt_surgeon.planning.stamping import REPEATED, is_repeated, stamped
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
 from ckpt_surgeon.rules.node import MAX_PROBLEMS
 from ckpt_surgeon.rules.rule import Allow, Rules
@@ -63,7 +63,7 @@ def rewrite(rules: Rules, source: Header, target: Header | None, *, variables: M
     dropped: dict[str, str] = {}
     problems: list[Problem] = []
     notes: list[str] = []
-    for rule in rules.rules:
+    for number, rule in enumerate(rules.rules, 1):
         try:
             if rule.condition is not None and not rule.condition.holds(variables or {}):
                 notes.append(f"{rule.where}: {rule.op.name} is left out: its `if` does not hold")
@@ -75,7 +75,7 @@ def rewrite(rules: Rules, source: Header, target: Header | None, *, variables: M
                 break
             continue
         table = applied.table
-        steps.append(applied.step)
+        steps.append(replace(applied.step, number=number))
         dropped |= applied.dropped
         notes += applied.notes
     if problems:
@@ -161,7 +161,7 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         {key: recipes[ties.get(key, key)].spec for key in order},
         kinds=_kinds(cells, draft.source, target),
         aliases=ties,
-        metadata=stamped(draft.source, rules, changes=_has_changed(draft, rules, outcome, order)),
+        metadata=stamped(draft.source, outcome, order, rules.digest if rules.rules else ""),
         torch_metadata=replace(draft, table=settled.table).torch_metadata,
         envelope=draft.source.envelope,
     )
@@ -214,11 +214,6 @@ def _kinds(table: Table, source: Header, target: Header | None) -> dict[str, Kin
     if target is not None and target.kinds:
         return {key: kind for key, kind in target.kinds.items() if key in table}
     return {key: source.kinds[cell.origin] for key, cell in table.items() if cell.origin in source.kinds}
-
-
-def _has_changed(draft: Draft, rules: Rules, outcome: Outcome, order: list[str]) -> bool:
-    """Whether the output is another than the source, and rules made it so."""
-    return bool(rules.rules) and (len(outcome.exact) < len(order) or order != list(draft.source.entries))
 
 
 def _optimizer_notes(source: Header, lost: str | None) -> tuple[str, ...]:

@@ -48,12 +48,16 @@ Change = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one rule did: in each of `changes`, the first keys became the second. `where` is the rule's `rules.yaml:12:5`."""
+    """What one rule did: in each of `changes`, the first keys became the second.
+
+    where: the rule's `rules.yaml:12:5`. number: its place among the rules, counted from 1.
+    """
 
     where: str
     op: str
     changes: tuple[Change, ...]
     why: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.planning.stamping import LINEAGE
 from ckpt_surgeon.report.amounts import byte_text, count_text
 from ckpt_surgeon.report.digests import digest_line, digests_document
 from ckpt_surgeon.report.entries import entry_document
@@ -89,6 +90,8 @@ class HeaderReport:
             facts.append(f"table: {escape(envelope.path) or '(the root)'}")
         if envelope.optimizers:
             facts.append(f"optimizer state: {', '.join(map(escape, envelope.optimizers))}")
+        if LINEAGE in self.header.metadata:
+            facts.append("lineage: a manifest tells where each key comes from (`explain`, `verify --manifest`)")
         return [*(Line(fact) for fact in facts), *digest_line(self.digests, len(self.header.opaque))]
 
     def _around(self) -> list[Block]:
@@ -98,7 +101,7 @@ class HeaderReport:
             tables = [(escape(table.path) or "(the root)", str(table.tensors), byte_text(table.nbytes)) for table in envelope.tables]
             columns = (Column("PATH#...", "code"), Column("tensors", "number"), Column("size", "number"))
             blocks += [Section("tables"), Table(columns, tuple(tables))]
-        pairs = [*envelope.contents.items(), *self.header.metadata.items()]
+        pairs = [*envelope.contents.items(), *((name, text) for name, text in self.header.metadata.items() if name != LINEAGE)]
         if pairs:
             rows = tuple((escape(name), escape(text)) for name, text in pairs)
             blocks += [Section("around the weights"), Table((Column("name", "code"), Column("is")), rows)]

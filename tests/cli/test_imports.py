@@ -44,8 +44,9 @@ def loaded(*words: str) -> tuple[int, set[str]]:
         (("remap", "plain.safetensors", "--dry-run"), 0),
         (("remap", "wrapped.pth", "--dry-run"), 0),
         (("remap", "plain.safetensors", "--dry-run", "--target", "plain.safetensors", "--allow-missing", "x"), 0),
-        (("explain", "plain.safetensors", "0.weight"), 0),
-        (("explain", "wrapped.pth", "module.0.weight"), 0),
+        (("explain", "plain.safetensors", "0.weight", "--target", "plain.safetensors"), 0),
+        (("explain", "plain.safetensors", "0.weight"), 4),
+        (("explain", "wrapped.pth", "module.0.weight"), 4),
         (("inspect", "cut.safetensors"), 3),
         (("inspect", "nothing.pth"), 5),
     ],
@@ -82,6 +83,7 @@ def test_a_model_needs_torch():
     [
         ("remap", "plain.safetensors", "-o", "a.safetensors"),
         ("remap", "plain.safetensors", "-o", "a.safetensors", "--digest"),
+        ("remap", "wrapped.pth", "-e", "strip_prefix: module.", "-o", "a.safetensors", "--bare", "--lineage", "--digest"),
         ("inspect", "wrapped.pth", "--digest"),
     ],
 )

@@ -5,7 +5,9 @@ from dataclasses import replace
 from ckpt_surgeon.comparison import Diff, Digests, Outcome, compare
 from ckpt_surgeon.ops.channels import AdaptInChannels
 from ckpt_surgeon.ops.splitting import Split
+from ckpt_surgeon.planning.lineage import AS_IT_IS, Lineage, Ran, Way, Work
 from ckpt_surgeon.planning.recipe import Derived, Plan, Source
+from ckpt_surgeon.provenance import Proof
 from ckpt_surgeon.spec import Envelope, Header, Opaque, TableSummary, TensorSpec
 
 F32 = "float32"
@@ -52,6 +54,22 @@ HEADER = Header(
 )
 
 DIGESTS = Digests("sha256", {key: f"{i:064x}" for i, key in enumerate(HEADER.tensors)}, "ab" * 32)
+
+LINEAGE = Lineage(
+    "ab" * 32,
+    6,
+    (Ran(1, "rename", "3:5"), Ran(2, "split")),
+    (
+        AS_IT_IS,
+        Way(1, (), (0,)),
+        Way(1, (Work("split", {"sizes": [4, 4], "dim": 0}, 1, (0,)),), (0, 1)),
+        Way(0, (Work("init", {}, 0, ()),)),
+    ),
+    {"conv.": (1, "old.conv.")},
+    {"fc.weight": (2, ("old.fc",)), "extra": (3, ())},
+    ("gone",),
+)
+PROOF = Proof(LINEAGE, 6)
 
 WRAPPED = compare(
     Header({f"module.{key}": spec(8, 8, 1, 1) for key in BLOCKS}),

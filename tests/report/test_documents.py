@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from report_samples import DIGESTS, HEADER, MIXED, PLAN, SAME, WRAPPED, named
+from report_samples import DIGESTS, HEADER, LINEAGE, MIXED, PLAN, PROOF, SAME, WRAPPED, named
 from test_explanation_report import BACK, FORTH
 from test_outcome_report import VERIFIED
 from test_values_report import EQUAL, VALUES
@@ -17,12 +17,13 @@ from ckpt_surgeon.report.explanation import ExplanationReport
 from ckpt_surgeon.report.header import HeaderReport
 from ckpt_surgeon.report.outcome import VerifiedReport, WrittenReport
 from ckpt_surgeon.report.plan import PlanReport
+from ckpt_surgeon.report.provenance import OriginReport, ProofReport
 from ckpt_surgeon.report.recovery import RecoveryReport
 from ckpt_surgeon.report.rendering import render
 from ckpt_surgeon.spec import Header
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
-NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery")
+NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery", "proof")
 
 REPORTS = {
     "header": [
@@ -47,8 +48,14 @@ REPORTS = {
         WrittenReport(PLAN, replace(PLAN.outcome, digests=DIGESTS), "a.pth"),
         VerifiedReport(VERIFIED, "a.pth", "net:flow"),
     ],
-    "explanation": [ExplanationReport(BACK), ExplanationReport(FORTH), ExplanationReport(replace(BACK, entry=None, recipe=None))],
+    "explanation": [
+        ExplanationReport(BACK),
+        ExplanationReport(FORTH),
+        ExplanationReport(replace(BACK, entry=None, recipe=None)),
+        *(OriginReport(key, HEADER, LINEAGE) for key in ("fc.weight", "conv.weight", "extra", "old.conv.weight", "gone")),
+    ],
     "recovery": [RecoveryReport("a.pth", done) for done in ("nothing", "finished", "undone")],
+    "proof": [ProofReport(PROOF, "a.safetensors"), ProofReport(replace(PROOF, digested=6, made_anew=5, left_out=("fc.bias",)), "a.pth")],
 }
 CASES = [pytest.param(name, report, id=f"{name}-{i}") for name, reports in REPORTS.items() for i, report in enumerate(reports)]
 
@@ -79,4 +86,4 @@ def test_a_schema_refuses_what_it_does_not_know(name, report):
 
 
 def test_every_document_has_a_schema_and_every_schema_a_document():
-    assert set(NAMES) == set(REPORTS) == {path.stem for path in SCHEMAS.glob("*.json")} - {"rules"}
+    assert set(NAMES) == set(REPORTS) == {path.stem for path in SCHEMAS.glob("*.json")} - {"rules", "lineage"}
