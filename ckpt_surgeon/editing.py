@@ -105,8 +105,8 @@ def _unmovable(plan: Plan) -> Iterator[Problem]:
     for key in plan.source.entries:
         if key not in plan.source.aliases and key not in read:
             yield Problem("it is not used, and its bytes would stay in the file", where=escape(key))
-    if not plan.keeps_optimizer and plan.source.envelope.optimizers:
-        yield Problem("it is dropped, and its bytes would stay in the file", where="optimizer state")
+    if plan.optimizer.fate in ("reset", "dropped") and plan.source.envelope.optimizers:
+        yield Problem(f"it is {plan.optimizer.fate}, and its bytes would stay in the file", where="optimizer state")
 
 
 def _in_file_order(plan: Plan) -> Header:

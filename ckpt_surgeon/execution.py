@@ -14,7 +14,7 @@ from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning import Plan
+from ckpt_surgeon.planning import Plan, Recipe
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
@@ -97,7 +97,7 @@ def _without_envelope(plan: Plan, bare: bool) -> Header:
         return plan.header
     lost = _lost(plan)
     if lost:
-        hint = "write .pt to keep it, or say --bare to leave it behind"
+        hint = "write .pt to keep it, or say --bare to leave it behind (--optimizer drop: the optimizer's state alone)"
         raise CoverageError(f"safetensors would lose what stands around the weights: {', '.join(map(escape, lost))}", hint=hint)
     return replace(plan.header, metadata={**_texts(plan), **plan.header.metadata})
 
@@ -152,13 +152,14 @@ class _Output:
         from ckpt_surgeon.formats.creating import create_writer
 
         writer = create_writer(path, self.form, self.header, self.keep, self.max_shard_size)
-        done, total = 0, plan.header.nbytes
+        done, total = 0, plan.header.nbytes + sum(spec.nbytes for spec in self.keep.made.values())
         try:
-            for key, recipe in plan.recipes.items():
+            for key, recipe in self._recipes(plan).items():
                 if isinstance(recipe.spec, Opaque):
                     continue
                 parts = evaluator.parts(recipe)
-                writer.write(key, parts if self.digester is None else self.digester.passing(key, parts))
+                is_digested = self.digester is not None and key in plan.recipes
+                writer.write(key, self.digester.passing(key, parts) if self.digester and is_digested else parts)
                 done += recipe.spec.nbytes
                 if progress is not None:
                     progress(done, total)
@@ -166,6 +167,10 @@ class _Output:
         except BaseException:
             writer.abort()
             raise
+
+    def _recipes(self, plan: Plan) -> dict[str, Recipe]:
+        """All which is written: the tensors, then those which the optimizers hold, as far as they are made anew."""
+        return {**plan.recipes, **(plan.optimizer.recipes if self.keep.made else {})}
 
     def read_back(self, path: str) -> None:
         """Open the output again: its header must be the plan's."""

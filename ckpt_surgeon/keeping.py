@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ckpt_surgeon.formats.protocol import Keep, Reader
+from ckpt_surgeon.formats.protocol import Keep, KeptParameter, Reader
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source
-from ckpt_surgeon.spec import Header, Opaque
+from ckpt_surgeon.planning.optimizer_plan import Follower
+from ckpt_surgeon.spec import Header, Opaque, TensorSpec
 
 __all__ = ["differences", "kept"]
 
@@ -18,7 +19,17 @@ def kept(plan: Plan, reader: Reader | None) -> Keep:
         opaque={key: recipe.key for key, recipe in sources.items() if isinstance(recipe.spec, Opaque)},
         moved={key: recipe.key for key, recipe in sources.items() if not isinstance(recipe.spec, Opaque)},
         drops_optimizer=not plan.keeps_optimizer,
+        optimizers={
+            place: [[_kept_parameter(follower) for follower in group] for group in groups] for place, groups in plan.optimizer.groups.items()
+        },
     )
+
+
+def _kept_parameter(follower: Follower) -> KeptParameter:
+    made = {
+        name: (key, recipe.spec) for name, (key, recipe) in follower.made.items() if isinstance(recipe.spec, TensorSpec)
+    }  # a state's opaque entries are never made anew
+    return KeptParameter(follower.name, follower.source, made)
 
 
 def differences(found: Header, planned: Header) -> list[str]:

@@ -11,7 +11,7 @@ from ckpt_surgeon.errors import CoverageError, Problem, RulesError
 from ckpt_surgeon.keys.patience import TooSlowError
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.modules import moved_metadata
-from ckpt_surgeon.planning.optimizer import lost_order
+from ckpt_surgeon.planning.optimizer import Optimizers, optimizer_notes, optimizer_plan
 from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step
 from ckpt_surgeon.planning.settling import Settled, settle
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
@@ -99,10 +99,12 @@ def make_plan(
     variables: Mapping[str, Any] | None = None,
     allow: Allow | None = None,
     require_coverage: float | None = None,
+    optimizers: Optimizers | None = None,
 ) -> Plan:
     """The whole surgery as a value.
 
     rules: None is a conversion. allow: joins what the rules allow. require_coverage: a share of the target's elements.
+    optimizers: what the optimizers beside the source hold; where that is not given, they stay only while they need not follow.
     Raises RulesError (a rule is wrong for these keys), NothingLoadedError, or CoverageError (see `settle`); each carries
     every problem of its phase.
     """
@@ -111,7 +113,7 @@ def make_plan(
     settled = Settled(draft.table)
     if target is not None:
         settled = settle(draft.table, target, rules.allow, draft.torch_metadata)
-    plan = _assembled(draft, settled, target, rules)
+    plan = _assembled(draft, settled, target, rules, optimizers or Optimizers())
     if require_coverage is not None and plan.outcome.coverage < require_coverage:
         raise CoverageError(f"coverage is {plan.outcome.coverage:.4f} of the target's elements, required is {require_coverage}")
     return plan
@@ -147,7 +149,7 @@ def _tied(table: Table) -> tuple[dict[str, Recipe], dict[str, str]]:
     return recipes, ties
 
 
-def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rules) -> Plan:
+def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rules, optimizers: Optimizers) -> Plan:
     recipes, ties = _tied(settled.table)
     order = list(settled.table)
     if target is not None:
@@ -156,7 +158,7 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
     cells = {key: settled.table.get(key) or settled.table[ties[key]] for key in order}
     outcome = _outcome(draft, settled, cells, target, rules)
     recipes, ties = _in_order(order, recipes, ties)
-    lost = lost_order(draft.source, recipes, target)
+    optimizer = optimizer_plan(draft.source, recipes, target, outcome, optimizers)
     header = Header(
         {key: recipes[ties.get(key, key)].spec for key in order},
         kinds=_kinds(cells, draft.source, target),
@@ -175,9 +177,9 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         source=draft.source,
         target=target,
         steps=draft.steps,
-        notes=(*draft.notes, *settled.notes, *_optimizer_notes(draft.source, lost)),
+        notes=(*draft.notes, *settled.notes, *optimizer_notes(draft.source, optimizer)),
         digest=rules.digest,
-        keeps_optimizer=lost is None,
+        optimizer=optimizer,
     )
 
 
@@ -219,12 +221,6 @@ def _stamped(source: Header, rules: Rules, outcome: Outcome, order: list[str]) -
     if not rules.rules or (len(outcome.exact) == len(order) and order == list(source.entries)):
         return dict(source.metadata)
     return {**source.metadata, _STAMP: rules.digest}
-
-
-def _optimizer_notes(source: Header, lost: str | None) -> tuple[str, ...]:
-    if lost is None:
-        return ()
-    return tuple(f"the optimizer state {path!r} is dropped: {lost}" for path in source.envelope.optimizers)
 
 
 def _outcome(draft: Draft, settled: Settled, cells: Table, target: Header | None, rules: Rules) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
 __all__ = ["Change", "Derived", "Plan", "Recipe", "Source", "Step", "sources_of"]
@@ -68,6 +69,7 @@ class Plan:
     filled: target buffers which torch itself fills when they are absent.
     header: of the output. outcome: exact / renamed / adapted / initialized / missing.
     notes: what a user should know and nobody needs to fix. steps: each rule's work, for `explain`.
+    optimizer: what becomes of the optimizer's state in the source.
     """
 
     recipes: Mapping[str, Recipe]
@@ -81,7 +83,12 @@ class Plan:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     digest: str = ""
-    keeps_optimizer: bool = True
+    optimizer: OptimizerPlan = OptimizerPlan()
     given_source: Any = field(default=None, compare=False, repr=False)
     given_target: Any = field(default=None, compare=False, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def keeps_optimizer(self) -> bool:
+        """Whether the output holds optimizer state where the source does, as it stood or following its parameters."""
+        return self.optimizer.fate != "dropped"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from ckpt_surgeon.comparison import Diff, Digests, Outcome, compare
 from ckpt_surgeon.ops.channels import AdaptInChannels
 from ckpt_surgeon.ops.splitting import Split
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.planning.recipe import Derived, Plan, Source
 from ckpt_surgeon.spec import Envelope, Header, Opaque, TableSummary, TensorSpec
 
@@ -111,7 +112,7 @@ PLAN = Plan(
     ),
     notes=("the optimizer state 'optimizer' is dropped: conv.weight is adapted or new",),
     digest="ab12",
-    keeps_optimizer=False,
+    optimizer=OptimizerPlan("dropped", "conv.weight is adapted or new"),
 )
 
 

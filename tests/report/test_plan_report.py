@@ -10,6 +10,7 @@ from report_samples import BLOCKS, PLAN, spec
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.ops.permuting import Transpose
 from ckpt_surgeon.ops.splitting import Concat, Split
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.planning.recipe import Derived, Source
 from ckpt_surgeon.report.plan import PlanReport
 from ckpt_surgeon.report.recipes import fold_recipes, ops_document, ops_text, recipe_document
@@ -58,12 +59,12 @@ def test_what_is_dropped_missing_or_filled_is_told_with_the_reason():
 
 
 def test_the_optimizer_is_kept_or_dropped_by_name():
-    kept = lines_of(replace(PLAN, keeps_optimizer=True, notes=()))
+    kept = lines_of(replace(PLAN, optimizer=OptimizerPlan(), notes=()))
     assert "optimizer state kept: optimizer" in kept
     dropped = lines_of(PLAN)
     assert "the optimizer state 'optimizer' is dropped: conv.weight is adapted or new" in dropped
     assert not [line for line in dropped if "kept" in line]
-    without = replace(PLAN, source=Header({}, envelope=Envelope()), keeps_optimizer=True, notes=())
+    without = replace(PLAN, source=Header({}, envelope=Envelope()), optimizer=OptimizerPlan(), notes=())
     assert not [line for line in lines_of(without) if "optimizer" in line]
 
 
