@@ -29,6 +29,7 @@ def follow(surgery: Surgery, lost: str | None, optimizers: Optimizers) -> Optimi
     states = optimizers.states()
     resets = optimizers.mode == "reset"
     try:
+        _require_order(surgery)
         followed = [_Following.of(surgery, place, state, optimizers) for place, state in states.items()]
     except UnknownOrderError as error:
         if lost is not None:
@@ -47,6 +48,15 @@ def follow(surgery: Surgery, lost: str | None, optimizers: Optimizers) -> Optimi
         dropped={key: why for each in followed for key, why in each.dropped.items()},
         new=tuple(member.key for member in members if member.is_new),
     )
+
+
+def _require_order(surgery: Surgery) -> None:
+    """Raises UnknownOrderError where names change hands and no target tells the order of the parameters which bear them then."""
+    if surgery.target is not None:
+        return
+    for key, recipe in surgery.recipes.items():
+        if key in surgery.source.tensors and all(read.key != key for read in sources_of(recipe)):
+            raise UnknownOrderError(f"{escape(key)} named another parameter, and only a target could tell the order")
 
 
 def _emptied(states: Mapping[str, OptimizerState | None]) -> OptimizerPlan:

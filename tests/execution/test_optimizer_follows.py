@@ -68,6 +68,7 @@ def same(first: Table, second: Table) -> bool:
     return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
 
 
+SWAP = [{"rename": {"norm.weight": "norm.bias", "norm.bias": "norm.weight"}}]
 OPTIMIZERS: dict[str, Make] = {
     "adam": plainly(torch.optim.Adam, lr=0.1),
     "adamw with amsgrad": plainly(torch.optim.AdamW, lr=0.1, amsgrad=True),
@@ -82,7 +83,6 @@ OPTIMIZERS: dict[str, Make] = {
 }
 SURGERIES: dict[str, list[Any]] = {
     "rename": [{"rename": {"a.{x:q|k|v}.weight": "attn.{x}_proj.w"}}],
-    "swap": [{"rename": {"norm.weight": "norm.bias", "norm.bias": "norm.weight"}}],
     "concat": [{"concat": {"source": "a.{x:q|k|v}.weight", "target": "a.qkv.weight", "dim": 0}}],
     "concat within rows": [{"concat": {"source": "a.{x:q|k|v}.weight", "target": "a.qkv.weight", "dim": 1}}],
     "split": [{"split": {"source": "a.qkv.bias", "target": "a.{x:q|k|v}.bias", "dim": 0}}],
@@ -123,18 +123,33 @@ def test_a_step_differs_where_the_state_is_reset(tmp_path):
     assert not same(stepped(found["model"], make, [numbers(3)], found["optimizer"])[0], wanted)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_swap_of_names_needs_a_target_which_tells_the_order(tmp_path, in_place):
+    make = OPTIMIZERS["adam"]
+    table, state = saved(tmp_path / "a.pt", make)
+    alone = surgeon.plan(tmp_path / "a.pt", SWAP)
+    assert "norm.bias named another parameter, and only a target could tell the order" in alone.optimizer.why
+    plan = surgeon.plan(tmp_path / "a.pt", SWAP, table)
+    if in_place:
+        surgeon.edit(plan)
+    else:
+        surgeon.write(plan, tmp_path / "out.pt")
+    found = torch.load(tmp_path / ("a.pt" if in_place else "out.pt"), weights_only=True)
+    grads = surgeon.remap(numbers(3), SWAP)
+    after = stepped({key: found["model"][key] for key in table}, make, [grads], found["optimizer"])[0]
+    wanted = surgeon.remap(stepped(table, make, [numbers(3)], state)[0], SWAP)
+    assert all(torch.equal(after[key], wanted[key]) for key in table)
+
+
 def test_torch_swaps_the_moments_of_reordered_parameters_and_a_surgery_does_not(tmp_path):
     make = OPTIMIZERS["adam"]
     table, state = saved(tmp_path / "a.pt", make)
-    order = [key for key in table if not key.startswith("norm")] + ["norm.bias", "norm.weight"]
-    target = {key: table[key] for key in order}
+    target = {key: table[key] for key in [*list(table)[:5], "norm.bias", "norm.weight", "head.weight"]}
     wanted = stepped(table, make, [numbers(3)], state)[0]
-    rules: list[Any] = []
-    found = remapped(tmp_path / "a.pt", rules, {"norm.bias": table["norm.bias"], "norm.weight": table["norm.weight"], **target})
+    found = remapped(tmp_path / "a.pt", [], target)
     after = stepped(found["model"], make, [numbers(3)], found["optimizer"])[0]
     assert all(torch.equal(after[key], wanted[key]) for key in wanted)
-    swapped = {key: table[key] for key in [*list(table)[:5], "norm.bias", "norm.weight", "head.weight"]}
-    silently = stepped(swapped, make, [numbers(3)], state)[0]
+    silently = stepped(target, make, [numbers(3)], state)[0]
     assert not torch.equal(silently["norm.bias"], wanted["norm.bias"])
 
 
@@ -307,17 +322,6 @@ def test_where_order_and_names_stay_the_file_does_not_change(tmp_path):
     assert plan.optimizer.fate == "kept"
     surgeon.write(surgeon.plan(tmp_path / "a.pt"), tmp_path / "b.pt")
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
-
-
-def test_in_place_the_state_takes_other_numbers_and_no_weight_moves(tmp_path):
-    make = OPTIMIZERS["adam"]
-    table, state = saved(tmp_path / "a.pt", make)
-    wanted = stepped(table, make, [numbers(3)], state)[0]
-    surgeon.edit(surgeon.plan(tmp_path / "a.pt", SURGERIES["swap"]))
-    found = torch.load(tmp_path / "a.pt", weights_only=True)
-    grads = surgeon.remap(numbers(3), SURGERIES["swap"])
-    after = stepped(found["model"], make, [{key: grads[key] for key in found["model"]}], found["optimizer"])[0]
-    assert torch.equal(after["norm.bias"], wanted["norm.weight"])
 
 
 def test_safetensors_hold_no_state_which_follows(tmp_path):
