@@ -12,7 +12,7 @@ from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
-from ckpt_surgeon.keeping import differences, kept
+from ckpt_surgeon.keeping import differences, kept, optimizer_differences
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Recipe
 from ckpt_surgeon.publishing import publish_file, publish_folder
@@ -179,5 +179,13 @@ class _Output:
         keeps_envelope = self.form == "torch" and self.keep.reader is not None
         with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None, unfinished=True) as reader:
             wrong = differences(reader.header, self.header)
+            wrong += _optimizer_differences(reader, self.keep) if self.keep.optimizers else []
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
+
+
+def _optimizer_differences(reader: Reader, keep: Keep) -> list[str]:
+    from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
+
+    assert isinstance(reader, TorchCheckpoint)  # no other format holds optimizers
+    return optimizer_differences(reader.optimizer_states(), keep)

@@ -20,6 +20,8 @@ _STATE: Final = "state"
 _GROUPS: Final = "param_groups"
 _IDS: Final = "params"
 _NAMES: Final = "param_names"
+# torch counts from 0; its first versions took addresses.
+_MAX_ID_BITS: Final = 64
 
 _Entries = dict[ParameterId, Node]
 
@@ -130,7 +132,7 @@ def _names(group: Node) -> list[str]:
 
 
 def _are_ids(nodes: Iterable[Node]) -> bool:
-    return all(type(node) is int or isinstance(node, str) for node in nodes)
+    return all(isinstance(node, str) or (type(node) is int and node.bit_length() <= _MAX_ID_BITS) for node in nodes)
 
 
 def _id(node: Node) -> ParameterId:

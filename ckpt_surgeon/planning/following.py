@@ -12,7 +12,7 @@ from itertools import chain
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.members import Member, Surgery, members
 from ckpt_surgeon.planning.moments import Moments
-from ckpt_surgeon.planning.optimizer import Optimizers
+from ckpt_surgeon.planning.optimizer import Optimizers, is_parameter
 from ckpt_surgeon.planning.optimizer_plan import Follower, OptimizerPlan
 from ckpt_surgeon.planning.parameter_order import UnknownOrderError, keys_of, optimized
 from ckpt_surgeon.planning.recipe import sources_of
@@ -55,7 +55,8 @@ def _require_order(surgery: Surgery) -> None:
     if surgery.target is not None:
         return
     for key, recipe in surgery.recipes.items():
-        if key in surgery.source.tensors and all(read.key != key for read in sources_of(recipe)):
+        is_taken = key in surgery.source.tensors and is_parameter(key, surgery.source)
+        if is_taken and all(read.key != key for read in sources_of(recipe)):
             raise UnknownOrderError(f"{escape(key)} named another parameter, and only a target could tell the order")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Final
 
@@ -57,28 +57,40 @@ def _by_name(state: OptimizerState, source: Header) -> dict[ParameterId, str]:
 
 
 def _by_order(state: OptimizerState, parameters: Mapping[str, TensorSpec]) -> dict[ParameterId, str]:
-    """Groups are in the order of the table each, but may take turns there: each parameter has to fit the next one of a single group."""
+    """Each group is in the order of the table, but groups may take turns there: a key has to fit the next parameter of a single one."""
     count = len(list(chain.from_iterable(state.groups)))
     if count != len(parameters):
         raise UnknownOrderError(f"it has {count} parameters, the table {len(parameters)}, and no names tell which are whose")
-    positions = [0] * len(state.groups)
-    found: dict[ParameterId, str] = {}
-    for key, spec in parameters.items():
-        fitting = list(_next(state, positions, spec))
+    waiting = _Waiting(state)
+    return {waiting.take(key, spec): key for key, spec in parameters.items()}
+
+
+class _Waiting:
+    """The groups, by the shape of the first parameter which was not taken yet (None: it has no state, so any shape may be its own)."""
+
+    def __init__(self, state: OptimizerState) -> None:
+        self._state = state
+        self._rest = [iter(group) for group in state.groups]
+        self._next: dict[tuple[int, ...] | None, dict[int, ParameterId]] = {}
+        for i in range(len(self._rest)):
+            self._advance(i)
+
+    def take(self, key: str, spec: TensorSpec) -> ParameterId:
+        """The parameter which must be the one of this key. Raises UnknownOrderError where none, or several, may be."""
+        fitting = [(shape, i) for shape in (spec.shape, None) for i in self._next.get(shape, ())]
         if len(fitting) != 1:
-            what = "no parameter" if not fitting else "parameters of several groups"
-            raise UnknownOrderError(f"{what} which it holds next would fit {escape(key)}, and no names tell which are whose")
-        at = fitting[0]
-        found[state.groups[at][positions[at]]] = key
-        positions[at] += 1
-    return found
+            what = "several groups hold a parameter which fits" if fitting else "no group holds next a parameter which fits"
+            raise UnknownOrderError(f"{what} {escape(key)}, and no names tell which are whose")
+        shape, i = fitting[0]
+        taken = self._next[shape].pop(i)
+        self._advance(i)
+        return taken
 
-
-def _next(state: OptimizerState, positions: list[int], spec: TensorSpec) -> Iterator[int]:
-    """The groups whose next parameter may be one of this shape."""
-    for i, (group, position) in enumerate(zip(state.groups, positions, strict=True)):
-        if position < len(group) and _fits(state, group[position], spec):
-            yield i
+    def _advance(self, i: int) -> None:
+        each = next(self._rest[i], None)
+        if each is not None:
+            shapes = (entry.shape for name in _MOMENTS if isinstance(entry := self._state.entries.get(each, {}).get(name), TensorSpec))
+            self._next.setdefault(next(shapes, None), {})[i] = each
 
 
 def _fits(state: OptimizerState, parameter: ParameterId, spec: TensorSpec) -> bool:
