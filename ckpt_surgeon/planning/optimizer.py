@@ -49,7 +49,8 @@ def optimizer_plan(
     if optimizers.mode == "drop":
         return OptimizerPlan("dropped", "as asked")
     lost = lost_order(source, recipes, target)
-    if optimizers.mode == "follow" and lost is None and _is_untouched(recipes) and not outcome.new:
+    is_untouched = lost is None and all(isinstance(recipe, Source) and recipe.key == key for key, recipe in recipes.items())
+    if optimizers.mode == "follow" and is_untouched and not (target and (target.kinds or outcome.new)):
         return OptimizerPlan()
     from ckpt_surgeon.planning.following import Surgery, follow
 
@@ -61,10 +62,6 @@ def optimizer_notes(source: Header, plan: OptimizerPlan) -> tuple[str, ...]:
     if plan.fate != "dropped":
         return ()
     return tuple(f"the optimizer state {path!r} is dropped: {plan.why}" for path in source.envelope.optimizers)
-
-
-def _is_untouched(recipes: Mapping[str, Recipe]) -> bool:
-    return all(isinstance(recipe, Source) and recipe.key == key for key, recipe in recipes.items())
 
 
 def lost_order(source: Header, recipes: Mapping[str, Recipe], target: Header | None) -> str | None:

@@ -68,6 +68,33 @@ def test_the_optimizer_is_kept_or_dropped_by_name():
     assert not [line for line in lines_of(without) if "optimizer" in line]
 
 
+def test_of_an_optimizer_which_follows_each_parameter_is_told():
+    fate = OptimizerPlan(
+        "followed",
+        followed=("a", "b"),
+        reset={f"blocks.{i}.w": "adapt_in_channels computes its values anew" for i in range(3)},
+        dropped={"fc.weight": "dropped by rules.yaml:4:5 (drop)"},
+        new=("head.weight",),
+    )
+    plan = replace(PLAN, optimizer=fate, notes=())
+    lines = lines_of(plan)
+    assert "optimizer state followed: optimizer; of its parameters followed 2, reset 3, dropped 1, new 1" in lines
+    assert "optimizer state reset: 3 keys" in lines
+    assert "blocks.{0..2}.w x3 adapt_in_channels computes its values anew" in lines
+    assert "fc.weight dropped by rules.yaml:4:5 (drop)" in lines
+    assert "blocks.1.w adapt_in_channels computes its values anew" in lines_of(plan, detailed=True)
+    assert PlanReport(plan).document()["optimizer"] == {
+        "states": ["optimizer"],
+        "kept": True,
+        "fate": "followed",
+        "why": "",
+        "followed": ["a", "b"],
+        "reset": dict(fate.reset),
+        "dropped": dict(fate.dropped),
+        "new": ["head.weight"],
+    }
+
+
 def test_a_conversion_speaks_of_no_target():
     plan = replace(PLAN, target=None, recipes={"a": Source("a", spec(3))}, header=Header({"a": spec(3)}), outcome=Outcome(exact=("a",)))
     lines = lines_of(replace(plan, ties={}, dropped={}, filled=()))
