@@ -23,7 +23,8 @@ def kept(plan: Plan, reader: Reader | None) -> Keep:
         moved={key: recipe.key for key, recipe in sources.items() if not isinstance(recipe.spec, Opaque)},
         drops_optimizer=not plan.keeps_optimizer,
         optimizers={
-            place: [[_kept_parameter(follower) for follower in group] for group in groups] for place, groups in plan.optimizer.groups.items()
+            place: [[_kept_parameter(follower) for follower in group] for group in groups]
+            for place, groups in plan.optimizer.groups.items()
         },
     )
 

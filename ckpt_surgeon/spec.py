@@ -10,7 +10,17 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 __all__ = [
-    "DTYPES", "DType", "Entry", "Envelope", "Header", "Kind", "Opaque", "OptimizerState", "ParameterId", "TableSummary", "TensorSpec",
+    "DTYPES",
+    "DType",
+    "Entry",
+    "Envelope",
+    "Header",
+    "Kind",
+    "Opaque",
+    "OptimizerState",
+    "ParameterId",
+    "TableSummary",
+    "TensorSpec",
     "state_key",
 ]
 

@@ -136,4 +136,4 @@ def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:
 
     if not isinstance(reader, TorchCheckpoint):
         return Optimizers(mode)
-    return Optimizers(mode, reader.optimizer_states, lambda key: reader.optimizer_tensors.number(key))
+    return Optimizers(mode, reader.optimizer_states, reader.optimizer_number)

@@ -29,7 +29,9 @@ __all__ = ["command"]
 @click.option("--max-shard-size", metavar="SIZE", help="Cut safetensors larger than this (5GB, 500MB, 2GiB) into shards.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
 @click.option("--bare", is_flag=True, help="Leave behind what stands around the weights.")
-@click.option("--optimizer", type=click.Choice(["follow", "reset", "drop"]), default="follow", help="What becomes of the optimizer's state.")
+@click.option(
+    "--optimizer", type=click.Choice(["follow", "reset", "drop"]), default="follow", help="What becomes of the optimizer's state."
+)
 @click.option("--check", is_flag=True, help="Compare the checksums of all bytes, also of those which keep theirs.")
 @digest_option("Say what the output's tensors come to (sha256), taken while they are written.")
 @click.option("--verify", is_flag=True, help="Load the output into the target too, strictly.")
@@ -51,7 +53,12 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
         reader = open_source(source, arguments=given.arguments, progress=progress)
     with reader:
         with view.progress("reading") as progress:
-            demands: dict[str, Any] = {**given.demands, "optimizer": wanted["optimizer"], "arguments": given.arguments, "progress": progress}
+            demands: dict[str, Any] = {
+                **given.demands,
+                "optimizer": wanted["optimizer"],
+                "arguments": given.arguments,
+                "progress": progress,
+            }
             made = plan(source, given.rules, target, given.variables, **demands, reader=reader)
         if wanted["dry_run"]:
             return _show_plan(view, made, wanted["in_place"], reader)

@@ -94,8 +94,8 @@ class Writer(Protocol):
     def write(self, key: str, parts: Iterable[Part]) -> None:
         """Write one tensor's contiguous little-endian bytes.
 
-        Called once for each key of the header's tensors but its aliases, in header order, then for those which `Keep.made` adds. The files of the ranges stay open
-        until `close`: small ones may wait for what touches them.
+        Called once for each key of the header's tensors but its aliases, in header order, then for those of
+        `Keep.made`. The files of the ranges stay open until `close`: small ones may wait for what touches them.
         """
         ...
 

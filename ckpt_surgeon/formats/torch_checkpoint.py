@@ -110,9 +110,9 @@ class TorchCheckpoint:
         view.header = Header({key: _header_entry(slot.entry) for key, slot in slots.items()}, format=self.header.format)
         return view
 
-    def number(self, key: str) -> bytes:
-        """The bytes of a tensor of few elements, as they lie in the file. KeyError for a key which is no plain tensor."""
-        entry = self.graph.table.slots[key].entry
+    def optimizer_number(self, key: str) -> bytes:
+        """The bytes of one of `optimizer_tensors` which holds a number, as they lie in the file. KeyError for what is no plain tensor."""
+        entry = self.optimizer_tensors.graph.table.slots[key].entry
         if not isinstance(entry, TensorNode):
             raise KeyError(key)
         stored = entry.stored

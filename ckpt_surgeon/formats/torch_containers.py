@@ -9,7 +9,18 @@ from typing import Final, NamedTuple
 from ckpt_surgeon.formats.pickle_names import BYTES, DEFAULT_DICT, ENCODED, FROZENSET, OLD_OBJECT, ORDERED_DICT, SET, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Node, Pair, Set, lookup
 
-__all__ = ["Child", "children_of", "encoded_text", "is_module", "is_optimizer", "key_text", "pairs_of", "set_items", "state_pairs", "with_pairs"]
+__all__ = [
+    "Child",
+    "children_of",
+    "encoded_text",
+    "is_module",
+    "is_optimizer",
+    "key_text",
+    "pairs_of",
+    "set_items",
+    "state_pairs",
+    "with_pairs",
+]
 
 _MODULE_PARTS: Final = ("_parameters", "_buffers", "_modules")
 _OPTIMIZER_PARTS: Final = ("state", "param_groups")

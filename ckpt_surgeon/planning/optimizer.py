@@ -52,7 +52,8 @@ def optimizer_plan(
     is_untouched = lost is None and all(isinstance(recipe, Source) and recipe.key == key for key, recipe in recipes.items())
     if optimizers.mode == "follow" and is_untouched and not (target and (target.kinds or outcome.new)):
         return OptimizerPlan()
-    from ckpt_surgeon.planning.following import Surgery, follow
+    from ckpt_surgeon.planning.following import follow
+    from ckpt_surgeon.planning.members import Surgery
 
     return follow(Surgery(source, recipes, target, outcome), lost, optimizers)
 

@@ -83,7 +83,7 @@ class Plan:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     digest: str = ""
-    optimizer: OptimizerPlan = OptimizerPlan()
+    optimizer: OptimizerPlan = field(default_factory=OptimizerPlan)
     given_source: Any = field(default=None, compare=False, repr=False)
     given_target: Any = field(default=None, compare=False, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

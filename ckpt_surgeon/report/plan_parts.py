@@ -33,7 +33,7 @@ def optimizer_document(plan: Plan) -> Document:
 
 
 def optimizer_blocks(plan: Plan, *, detailed: bool) -> list[Block]:
-    """The optimizer states which stay, by name, and which parameters lose theirs; of states which go the plan's notes tell, with the reason."""
+    """The optimizer states which stay, by name, and which parameters lose theirs; of states which go the notes tell, with the reason."""
     states, fate = ", ".join(map(escape, plan.source.envelope.optimizers)), plan.optimizer
     if not states or fate.fate == "dropped":
         return []

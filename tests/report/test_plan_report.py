@@ -110,7 +110,8 @@ def test_the_document_has_every_target_key_in_order():
     assert document["targets"]["twin"] == {"sources": ["same"], "ops": [], "class": "exact"}
     assert document["targets"]["bn.num_batches_tracked"]["class"] == "initialized"
     assert document["ties"] == {"twin": "same"}
-    assert document["optimizer"] == {"states": ["optimizer"], "kept": False}
+    told = {"states": ["optimizer"], "kept": False, "fate": "dropped", "why": "conv.weight is adapted or new"}
+    assert document["optimizer"] == {**told, "followed": [], "reset": {}, "dropped": {}, "new": []}
     assert document["digest"] == "ab12"
 
 
