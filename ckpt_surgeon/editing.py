@@ -105,16 +105,25 @@ def _unmovable(plan: Plan) -> Iterator[Problem]:
     for key in plan.source.entries:
         if key not in plan.source.aliases and key not in read:
             yield Problem("it is not used, and its bytes would stay in the file", where=escape(key))
-    if not plan.keeps_optimizer and plan.source.envelope.optimizers:
-        yield Problem("it is dropped, and its bytes would stay in the file", where="optimizer state")
+    if plan.optimizer.fate in ("reset", "dropped") and plan.source.envelope.optimizers:
+        yield Problem(f"it is {plan.optimizer.fate}, and its bytes would stay in the file", where="optimizer state")
+    if plan.optimizer.fate == "followed" and not _is_in_file_order(plan):
+        yield Problem("it follows the target's order, and the entries keep that of the file", where="optimizer state")
+
+
+def _is_in_file_order(plan: Plan) -> bool:
+    """Whether the tensors which move come in the order of the source."""
+    place = {key: i for i, key in enumerate(plan.source.entries)}
+    places = [place[recipe.key] for recipe in plan.recipes.values() if isinstance(recipe, Source) and not recipe.file]
+    return places == sorted(places)
 
 
 def _in_file_order(plan: Plan) -> Header:
     """The header of the output, its entries in the order of the source where the plan has another."""
+    if _is_in_file_order(plan):
+        return plan.header
     place = {key: i for i, key in enumerate(plan.source.entries)}
     first = {key: place[recipe.key] for key, recipe in plan.recipes.items() if isinstance(recipe, Source)}
-    if list(first.values()) == sorted(first.values()):
-        return plan.header
     ordered = sorted(plan.header.entries, key=lambda key: first[plan.header.canonical(key)])
     return replace(plan.header, entries={key: plan.header.entries[key] for key in ordered})
 

@@ -12,10 +12,10 @@ from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Reader
 from ckpt_surgeon.garbage import uncollected
-from ckpt_surgeon.keeping import differences, kept
+from ckpt_surgeon.keeping import differences, kept, optimizer_differences
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.manifests import manifest_of, manifest_path
-from ckpt_surgeon.planning import Plan, make_plan
+from ckpt_surgeon.planning import Plan, Recipe, make_plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.sources import Progress, open_readers, split_table
 from ckpt_surgeon.spec import Header, Opaque
@@ -117,7 +117,7 @@ def _without_envelope(plan: Plan, bare: bool) -> Header:
         return plan.header
     lost = _lost(plan)
     if lost:
-        hint = "write .pt to keep it, or say --bare to leave it behind"
+        hint = "write .pt to keep it, or say --bare to leave it behind (--optimizer drop: the optimizer's state alone)"
         raise CoverageError(f"safetensors would lose what stands around the weights: {', '.join(map(escape, lost))}", hint=hint)
     return replace(plan.header, metadata={**_texts(plan), **plan.header.metadata})
 
@@ -172,13 +172,14 @@ class _Output:
         from ckpt_surgeon.formats.creating import create_writer
 
         writer = create_writer(path, self.form, self.header, self.keep, self.max_shard_size)
-        done, total = 0, plan.header.nbytes
+        done, total = 0, plan.header.nbytes + sum(spec.nbytes for spec in self.keep.made.values())
         try:
-            for key, recipe in plan.recipes.items():
+            for key, recipe in self._recipes(plan).items():
                 if isinstance(recipe.spec, Opaque):
                     continue
                 parts = evaluator.parts(recipe)
-                writer.write(key, parts if self.digester is None else self.digester.passing(key, parts))
+                is_digested = self.digester is not None and key in plan.recipes
+                writer.write(key, self.digester.passing(key, parts) if self.digester and is_digested else parts)
                 done += recipe.spec.nbytes
                 if progress is not None:
                     progress(done, total)
@@ -187,6 +188,10 @@ class _Output:
             writer.abort()
             raise
 
+    def _recipes(self, plan: Plan) -> dict[str, Recipe]:
+        """All which is written: the tensors, then those which the optimizers hold, as far as they are made anew."""
+        return {**plan.recipes, **(plan.optimizer.recipes if self.keep.made else {})}
+
     def read_back(self, path: str, back: Plan | None, source: Reader) -> None:
         """Open the output again: its header must be the plan's; and, by the plan `back`, its tensors must come back to the source's."""
         from ckpt_surgeon.formats.opening import open_checkpoint
@@ -194,9 +199,17 @@ class _Output:
         keeps_envelope = self.form == "torch" and self.keep.reader is not None
         with open_checkpoint(path, self.header.envelope.path or None if keeps_envelope else None, unfinished=True) as reader:
             wrong = differences(reader.header, self.header)
+            wrong += _optimizer_differences(reader, self.keep) if self.keep.optimizers else []
             if back is not None and not wrong:
                 from ckpt_surgeon.roundtrip import check_way_back
 
                 check_way_back(back, reader, source)
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
+
+
+def _optimizer_differences(reader: Reader, keep: Keep) -> list[str]:
+    from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
+
+    assert isinstance(reader, TorchCheckpoint)  # no other format holds optimizers
+    return optimizer_differences(reader.optimizer_states(), keep)

@@ -141,15 +141,26 @@ def open_readers(plan: Plan, reader: Reader | None = None) -> Iterator[dict[str,
     """
     if plan.given_source is None:
         raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
+    from ckpt_surgeon.planning.optimizer_plan import OPTIMIZER
+
     with ExitStack() as stack:
         if reader is None:
             reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
         if reader.header is not plan.source and _planned_from(reader.header) != _planned_from(plan.source):
             raise DiskError("the source has changed since the plan was made", hint="run it again")
         readers = {"": reader}
+        if plan.optimizer.recipes:
+            readers[OPTIMIZER] = _optimizer_tensors(reader)
         for file, keys in _initialized(plan).items():
             readers[file] = stack.enter_context(_initial(plan, file, keys))
         yield readers
+
+
+def _optimizer_tensors(reader: Reader) -> Reader:
+    from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
+
+    assert isinstance(reader, TorchCheckpoint)  # only such a source has optimizers, and the plan was made from this header
+    return reader.optimizer_tensors
 
 
 def _planned_from(header: Header) -> tuple[object, ...]:

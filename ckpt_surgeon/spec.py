@@ -9,9 +9,23 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["DTYPES", "DType", "Entry", "Envelope", "Header", "Kind", "Opaque", "TableSummary", "TensorSpec"]
+__all__ = [
+    "DTYPES",
+    "DType",
+    "Entry",
+    "Envelope",
+    "Header",
+    "Kind",
+    "Opaque",
+    "OptimizerState",
+    "ParameterId",
+    "TableSummary",
+    "TensorSpec",
+    "state_key",
+]
 
 Kind = Literal["parameter", "buffer"]
+ParameterId = int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,24 @@ class Envelope:
     contents: Mapping[str, str] = field(default_factory=dict)
     scalars: Mapping[str, str] = field(default_factory=dict)
     optimizers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerState:
+    """What an optimizer holds, as its `state_dict()` has it: parameters go by ids, in torch's own numbers, in the order of the groups.
+
+    groups: the ids in each group. names: id -> the parameter's name, where all groups tell them. entries: id -> what is held for
+    the parameter, by name (`exp_avg`): TensorSpec, a number as its text, or Opaque for anything else.
+    """
+
+    groups: tuple[tuple[ParameterId, ...], ...]
+    names: Mapping[ParameterId, str]
+    entries: Mapping[ParameterId, Mapping[str, Entry | str]]
+
+
+def state_key(place: str, parameter: ParameterId, name: str) -> str:
+    """What a tensor of an optimizer's state is called: `optimizer.state.3.exp_avg`."""
+    return f"{place}.state.{parameter}.{name}"
 
 
 @dataclass(frozen=True)

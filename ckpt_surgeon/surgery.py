@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff, Digests
     from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.planning import Plan
+    from ckpt_surgeon.planning.optimizer import OptimizerMode, Optimizers
     from ckpt_surgeon.rules.rule import Rules
 
 __all__ = ["diff", "digest", "inspect", "invert", "plan"]
@@ -100,6 +102,7 @@ def plan(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     require_coverage: float | None = None,
+    optimizer: OptimizerMode = "follow",
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
@@ -108,7 +111,8 @@ def plan(
     """The whole surgery as a value, from headers alone; `write` carries it out.
 
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
-    pass through. reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
+    pass through. optimizer: `follow`, `reset` or `drop` the optimizer's state beside the weights; see `Plan.optimizer`.
+    reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
     once: refuse a source which bears the digest of these rules already; else it is noted.
     Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`);
     SurgeryError for rules which are not to run a second time.
@@ -116,11 +120,13 @@ def plan(
     from ckpt_surgeon.planning import make_plan
 
     known = rules_of(rules)
-    given_header = header_of(source, arguments=arguments, progress=progress) if reader is None else reader.header
-    wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
-    allow = allowing(allow_missing, allow_unexpected)
-    with uncollected():
-        made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage)
+    opened = open_source(source, arguments=arguments, progress=progress) if reader is None else nullcontext(reader)
+    with opened as given_reader:
+        wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
+        demands: dict[str, Any] = {"allow": allowing(allow_missing, allow_unexpected), "require_coverage": require_coverage}
+        with uncollected():
+            optimizers = _optimizers(given_reader, optimizer)
+            made = make_plan(known, given_reader.header, wanted, variables=variables, **demands, optimizers=optimizers)
     if once and made.is_repeated:
         from ckpt_surgeon.planning.stamping import REPEATED
 
@@ -151,3 +157,16 @@ def invert(
     made = plan(source, rules, target, variables, **allowed, arguments=arguments, progress=progress)
     with uncollected():
         return invert_plan(made)
+
+
+def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:
+    """What becomes of the source's optimizers, and what they hold, which is asked for where they have to follow."""
+    from ckpt_surgeon.planning.optimizer import Optimizers
+
+    if not reader.header.envelope.optimizers:
+        return Optimizers(mode)
+    from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
+
+    if not isinstance(reader, TorchCheckpoint):
+        return Optimizers(mode)
+    return Optimizers(mode, reader.optimizer_states, reader.optimizer_number)

@@ -318,16 +318,33 @@ def test_only_the_first_obstacles_are_told(path):
     assert [each.what for each in many][5:] == ["and 4 more", "in place, each tensor has to keep its bytes"]
 
 
-def test_an_optimizer_which_would_go_is_an_obstacle(tmp_path):
+@pytest.mark.parametrize(
+    ("optimizer", "why"),
+    [
+        ("follow", "it follows the target's order, and the entries keep that of the file"),
+        ("reset", "it is reset, and its bytes would stay in the file"),
+        ("drop", "it is dropped, and its bytes would stay in the file"),
+    ],
+)
+def test_an_optimizer_which_would_change_is_an_obstacle(tmp_path, optimizer, why):
     model = torch.nn.Linear(2, 2)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    made = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     model(torch.randn(4, 2)).sum().backward()
-    optimizer.step()
+    made.step()
     path = tmp_path / "run.pt"
-    torch.save({"state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+    torch.save({"state_dict": model.state_dict(), "optimizer": made.state_dict()}, path)
     target = dict(reversed(list(model.state_dict().items())))
-    found = obstacles(surgeon.plan(str(path), None, target))
-    assert [each.where for each in found][:1] == ["optimizer state"]
+    found = obstacles(surgeon.plan(str(path), None, target, optimizer=optimizer))
+    assert [(each.where, each.what) for each in found][:1] == [("optimizer state", why)]
+
+
+def test_names_in_an_optimizers_groups_are_edited_in_place(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    made = torch.optim.SGD(model.named_parameters(), 0.1)
+    torch.save({"state_dict": model.state_dict(), "optimizer": made.state_dict()}, tmp_path / "run.pt")
+    surgeon.edit(surgeon.plan(tmp_path / "run.pt", [{"add_prefix": "net."}]))
+    found = torch.load(tmp_path / "run.pt", weights_only=True)
+    assert found["optimizer"]["param_groups"][0]["param_names"] == list(found["state_dict"]) == ["net.weight", "net.bias"]
 
 
 def room(path):

@@ -30,6 +30,9 @@ __all__ = ["command"]
 @click.option("--max-shard-size", metavar="SIZE", help="Cut safetensors larger than this (5GB, 500MB, 2GiB) into shards.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
 @click.option("--bare", is_flag=True, help="Leave behind what stands around the weights.")
+@click.option(
+    "--optimizer", type=click.Choice(["follow", "reset", "drop"]), default="follow", help="What becomes of the optimizer's state."
+)
 @click.option("--check", is_flag=True, help="Compare the checksums of all bytes, also of those which keep theirs.")
 @click.option("--check-roundtrip", is_flag=True, help="Take the output back in memory; refuse it unless it is SOURCE bit for bit.")
 @click.option("--once", is_flag=True, help="Refuse a SOURCE which these rules have made already.")
@@ -56,7 +59,13 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
         reader = open_source(source, arguments=given.arguments, progress=progress)
     with reader:
         with view.progress("reading") as progress:
-            demands: dict[str, Any] = {**given.demands, "once": wanted["once"], "arguments": given.arguments, "progress": progress}
+            demands: dict[str, Any] = {
+                **given.demands,
+                "optimizer": wanted["optimizer"],
+                "once": wanted["once"],
+                "arguments": given.arguments,
+                "progress": progress,
+            }
             made = plan(source, given.rules, target, given.variables, **demands, reader=reader)
         _warn_of_repetition(made)
         if wanted["dry_run"]:

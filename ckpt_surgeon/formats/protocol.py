@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ckpt_surgeon.disk import FileRange
-from ckpt_surgeon.spec import Header
+from ckpt_surgeon.spec import Header, ParameterId, TensorSpec
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Keep", "Part", "Reader", "Writer"]
+__all__ = ["Keep", "KeptParameter", "Part", "Reader", "Writer"]
 
 Part = FileRange | bytes | bytearray | memoryview
 
@@ -46,13 +46,27 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class KeptParameter:
+    """A parameter in a group of an optimizer, as the output is to have it.
+
+    name: its key there (None: as the source has it). source: its id in the source, whose state it takes (None: it begins without).
+    made: name in the state -> (key, spec) of each tensor which is written anew; the rest of the state stays as it is.
+    """
+
+    name: str | None
+    source: ParameterId | None
+    made: Mapping[str, tuple[str, TensorSpec]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """What of the source goes into the output beside the tensors.
 
     reader: the open source, whose envelope is kept (None: nothing stands around the weights, `--bare`).
     opaque: output key -> source key, for the entries which are no plain tensor.
     moved: output key -> source key, for tensors whose bytes are those of the source (so that a shared storage can stay shared).
-    drops_optimizer: leave the optimizer state behind.
+    drops_optimizer: leave the optimizer state behind. optimizers: place of an optimizer's state (`optimizer`, `optimizer_states.0`) ->
+    its groups' parameters, where they are not to be those of the source.
     checks: compare the checksums, too, of bytes which are carried over together with them.
     offsets: output key -> where in a file its bytes lie now, for tensors which only move.
     """
@@ -61,8 +75,15 @@ class Keep:
     opaque: Mapping[str, str] = field(default_factory=dict)
     moved: Mapping[str, str] = field(default_factory=dict)
     drops_optimizer: bool = False
+    optimizers: Mapping[str, Sequence[Sequence[KeptParameter]]] = field(default_factory=dict)
     checks: bool = False
     offsets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def made(self) -> dict[str, TensorSpec]:
+        """The tensors of optimizers which are written anew, by the keys under which they come, in their order."""
+        parameters = (parameter for groups in self.optimizers.values() for group in groups for parameter in group)
+        return dict(pair for parameter in parameters for pair in parameter.made.values())
 
 
 class Writer(Protocol):
@@ -73,8 +94,8 @@ class Writer(Protocol):
     def write(self, key: str, parts: Iterable[Part]) -> None:
         """Write one tensor's contiguous little-endian bytes.
 
-        Called once for each key of the header's tensors but its aliases, in header order. The files of the ranges stay open
-        until `close`: small ones may wait for what touches them.
+        Called once for each key of the header's tensors but its aliases, in header order, then for those of
+        `Keep.made`. The files of the ranges stay open until `close`: small ones may wait for what touches them.
         """
         ...
 

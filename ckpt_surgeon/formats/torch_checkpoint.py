@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,11 +13,13 @@ from ckpt_surgeon.disk import FileRange, InputFile
 from ckpt_surgeon.errors import SurgeryError, UnsafeError
 from ckpt_surgeon.formats.pickle_nodes import Call, Node
 from ckpt_surgeon.formats.torch_bytes import Storages, load_tensor, span_of
+from ckpt_surgeon.formats.torch_containers import Child
 from ckpt_surgeon.formats.torch_envelope import choose_table, envelope_of, find_tables
+from ckpt_surgeon.formats.torch_optimizer import state_of, state_slots, states_in
 from ckpt_surgeon.formats.torch_table import Table
 from ckpt_surgeon.formats.torch_tensors import Entry, TensorNode, tensor_of
 from ckpt_surgeon.formats.torch_values import value_of
-from ckpt_surgeon.spec import Header
+from ckpt_surgeon.spec import Header, OptimizerState
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +32,12 @@ Unpacked = tuple[Node, Storages]
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What a writer keeps of a source: the object graph, its storages, the table in use, and (holder, optimizer) pairs."""
+    """What a writer keeps of a source: the object graph, its storages, the table in use, and the optimizers by their places."""
 
     root: Node
     storages: Storages
     table: Table
-    optimizers: tuple[tuple[Node, Node], ...]
+    optimizers: Mapping[str, Child]
 
 
 class TorchCheckpoint:
@@ -61,8 +65,7 @@ class TorchCheckpoint:
         self._describe = _Describe(storages.nbytes)
         contents = find_tables(root, self._describe)
         chosen = choose_table(root, contents, table, self._describe)
-        optimizers = tuple((child.holder, child.node) for child in contents.optimizers.values())
-        self.graph = Graph(root, storages, chosen, optimizers)
+        self.graph = Graph(root, storages, chosen, contents.optimizers)
         self.header = Header(
             entries=MappingProxyType({key: _header_entry(slot.entry) for key, slot in chosen.slots.items()}),
             kinds=MappingProxyType({key: slot.kind for key, slot in chosen.slots.items() if slot.kind is not None}),
@@ -93,6 +96,27 @@ class TorchCheckpoint:
             return None
         found: FileRange | None = self._placed(key, lambda: span_of(entry.stored, self.graph.storages))
         return found
+
+    def optimizer_states(self) -> dict[str, OptimizerState | None]:
+        """What each optimizer holds, by its place (`optimizer`, `optimizer_states.0`); None for one in a form which is not known."""
+        return {place: state_of(node, self._describe) for place, node in states_in(self.graph.optimizers).items()}
+
+    @cached_property
+    def optimizer_tensors(self) -> TorchCheckpoint:
+        """A reader of the tensors which the optimizers hold, by `state_key`. The file stays this one's, which closes it."""
+        view = copy(self)
+        slots = state_slots(self.graph.optimizers, self._describe)
+        view.graph = replace(self.graph, table=Table("", None, slots, {}, {}))
+        view.header = Header({key: _header_entry(slot.entry) for key, slot in slots.items()}, format=self.header.format)
+        return view
+
+    def optimizer_number(self, key: str) -> bytes:
+        """The bytes of one of `optimizer_tensors` which holds a number, as they lie in the file. KeyError for what is no plain tensor."""
+        entry = self.optimizer_tensors.graph.table.slots[key].entry
+        if not isinstance(entry, TensorNode):
+            raise KeyError(key)
+        stored = entry.stored
+        return bytes(self._placed(key, lambda: self.graph.storages.read(stored.key, stored.start, stored.extent)))
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

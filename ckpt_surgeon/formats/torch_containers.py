@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ckpt_surgeon.formats.pickle_names import BYTES, DEFAULT_DICT, ENCODED, FROZENSET, OLD_OBJECT, ORDERED_DICT, SET, called_by, meant_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Node, Pair, Set, lookup
 
-__all__ = ["Child", "children_of", "encoded_text", "is_module", "is_optimizer", "key_text", "pairs_of", "set_items", "state_pairs"]
+__all__ = [
+    "Child",
+    "children_of",
+    "encoded_text",
+    "is_module",
+    "is_optimizer",
+    "key_text",
+    "pairs_of",
+    "set_items",
+    "state_pairs",
+    "with_pairs",
+]
 
 _MODULE_PARTS: Final = ("_parameters", "_buffers", "_modules")
 _OPTIMIZER_PARTS: Final = ("state", "param_groups")
@@ -59,6 +71,13 @@ def pairs_of(node: Node) -> list[Pair] | None:
         return None if listed is None else [*listed, *(node.pairs or ())]
     is_made_empty = node.kind != "reduce" or not node.arguments or called == DEFAULT_DICT or meant_by(node.function) == OLD_OBJECT
     return node.pairs if is_made_empty else None
+
+
+def with_pairs(mapping: Node, pairs: list[Pair]) -> Node:
+    """The same mapping with other pairs. Those of an OrderedDict of Python 2 are its argument, which goes."""
+    if type(mapping) is Dict:
+        return Dict(pairs)
+    return replace(mapping, arguments=() if called_by(mapping) == ORDERED_DICT else mapping.arguments, pairs=pairs or None)
 
 
 def _listed_pairs(arguments: Node) -> list[Pair] | None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from ckpt_surgeon.errors import Problem, UnsafeError
-from ckpt_surgeon.formats.pickle_names import ORDERED_DICT, called_by
 from ckpt_surgeon.formats.pickle_nodes import ABSENT, Call, Dict, Letter, Node, Pair, Persistent
 from ckpt_surgeon.formats.pickle_writer import write_pickle
 from ckpt_surgeon.formats.protocol import Keep
 from ckpt_surgeon.formats.torch_checkpoint import Graph, TorchCheckpoint
-from ckpt_surgeon.formats.torch_containers import pairs_of, state_pairs
+from ckpt_surgeon.formats.torch_containers import pairs_of, state_pairs, with_pairs
 from ckpt_surgeon.formats.torch_nodes import metadata_node, new_parameter, new_storage, new_tensor, ordered_dict
+from ckpt_surgeon.formats.torch_optimizer import followed, states_in
 from ckpt_surgeon.formats.torch_storage import StorageId, is_storage, storage_id
 from ckpt_surgeon.formats.torch_table import Slot
 from ckpt_surgeon.formats.torch_tensors import TensorNode
@@ -50,7 +50,7 @@ def output_of(header: Header, keep: Keep) -> Output:
     table = _Table(header, keep, graph)
     if graph is None:
         return table.numbered(table.new_node())
-    replacements = _without_optimizers(graph) if keep.drops_optimizer else {}
+    replacements = _without_optimizers(graph) if keep.drops_optimizer else table.followed_optimizers(graph)
     if not table.is_untouched(graph):
         replacements[id(graph.table.node)] = table.new_node()
     return table.numbered(graph.root, replacements)
@@ -59,7 +59,9 @@ def output_of(header: Header, keep: Keep) -> Output:
 def pickle_in_place(header: Header, keep: Keep, graph: Graph) -> bytes:
     """The pickle of a file which keeps its storages, under their own names: of each moved tensor the very node, views included."""
     table = _Table(header, keep, graph, keeps_storages=True)
-    replacements = {} if table.is_untouched(graph) else {id(graph.table.node): table.new_node()}
+    replacements = table.followed_optimizers(graph)
+    if not table.is_untouched(graph):
+        replacements[id(graph.table.node)] = table.new_node()
     return write_pickle(graph.root, lambda node: replacements.get(id(node), node))
 
 
@@ -68,6 +70,7 @@ class _Table:
 
     def __init__(self, header: Header, keep: Keep, graph: Graph | None, *, keeps_storages: bool = False) -> None:
         self._header = header
+        self._optimizers = keep.optimizers
         self._graph = graph
         self._keeps_storages = keeps_storages
         self._slots: Mapping[str, Slot] = graph.table.slots if graph else {}
@@ -122,6 +125,11 @@ class _Table:
         is_wrapped = self._is_module and isinstance(slot.entry, TensorNode) and slot.entry.parameter is not None
         return slot.entry.node if is_wrapped and isinstance(slot.entry, TensorNode) else slot.node
 
+    def followed_optimizers(self, graph: Graph) -> dict[int, Node]:
+        """For each optimizer whose state changes (by its identity) what it becomes."""
+        states = states_in(graph.optimizers)
+        return {id(states[place]): followed(states[place], groups, self._new_tensor) for place, groups in self._optimizers.items()}
+
     def is_untouched(self, graph: Graph) -> bool:
         """Whether keys, order, nodes and `_metadata` are the source's."""
         nodes = {key: slot.node for key, slot in self._slots.items()}
@@ -135,9 +143,8 @@ class _Table:
         if type(source) is Dict and not self._header.torch_metadata:
             return Dict(pairs)
         if type(source) is Call and not self._is_module:
-            arguments = () if called_by(source) == ORDERED_DICT else source.arguments  # those of Python 2 are its old pairs
             attributes = self._attributes(source)
-            return replace(source, arguments=arguments, pairs=pairs or None, state=Dict(attributes) if attributes else ABSENT)
+            return replace(with_pairs(source, pairs), state=Dict(attributes) if attributes else ABSENT)
         return ordered_dict(pairs, self._attributes(None))
 
     def _attributes(self, source: Node) -> list[Pair]:
@@ -209,16 +216,14 @@ def _renamed(node: Persistent, number: str, numel: int) -> Persistent:
 
 def _without_optimizers(graph: Graph) -> dict[int, Node]:
     """For each container which holds optimizers (by its identity) a copy without them."""
-    dropped = {id(node) for _, node in graph.optimizers}
-    return {id(holder): _without(holder, dropped) for holder, _ in graph.optimizers}
+    dropped = {id(child.node) for child in graph.optimizers.values()}
+    return {id(child.holder): _without(child.holder, dropped) for child in graph.optimizers.values()}
 
 
 def _without(holder: Node, dropped: set[int]) -> Node:
     if isinstance(holder, list | tuple):
         return type(holder)(item for item in holder if id(item) not in dropped)
     pairs = [(key, value) for key, value in pairs_of(holder) or () if id(value) not in dropped]
-    if type(holder) is Dict:
-        return Dict(pairs)
-    if pairs_of(holder) is None:
+    if pairs_of(holder) is None and type(holder) is not Dict:
         return replace(holder, items=[item for item in holder.items if id(item) not in dropped])
-    return replace(holder, arguments=() if called_by(holder) == ORDERED_DICT else holder.arguments, pairs=pairs or None)
+    return with_pairs(holder, pairs)

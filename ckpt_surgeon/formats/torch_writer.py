@@ -30,7 +30,7 @@ class TorchWriter:
         Raises UnsafeError for opaque entries without a torch source, before anything is made; DiskError.
         """
         output = output_of(header, keep)
-        self._specs = {key: spec for key, spec in header.tensors.items() if key not in header.aliases}
+        self._specs = {key: spec for key, spec in header.tensors.items() if key not in header.aliases} | keep.made
         self._waiting = iter(self._specs)
         self._source: Storages | None = keep.reader.graph.storages if isinstance(keep.reader, TorchCheckpoint) else None
         self._records = _in_order(output.storages, list(self._specs))

@@ -11,7 +11,7 @@ from ckpt_surgeon.errors import CoverageError, Problem, RulesError
 from ckpt_surgeon.keys.patience import TooSlowError
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.modules import moved_metadata
-from ckpt_surgeon.planning.optimizer import lost_order
+from ckpt_surgeon.planning.optimizer import Optimizers, optimizer_notes, optimizer_plan
 from ckpt_surgeon.planning.recipe import Plan, Recipe, Source, Step
 from ckpt_surgeon.planning.settling import Settled, settle
 from ckpt_surgeon.planning.stamping import REPEATED, is_repeated, stamped
@@ -98,10 +98,12 @@ def make_plan(
     variables: Mapping[str, Any] | None = None,
     allow: Allow | None = None,
     require_coverage: float | None = None,
+    optimizers: Optimizers | None = None,
 ) -> Plan:
     """The whole surgery as a value.
 
     rules: None is a conversion. allow: joins what the rules allow. require_coverage: a share of the target's elements.
+    optimizers: what the optimizers beside the source hold; where that is not given, they stay only while they need not follow.
     Raises RulesError (a rule is wrong for these keys), NothingLoadedError, or CoverageError (see `settle`); each carries
     every problem of its phase.
     """
@@ -110,7 +112,7 @@ def make_plan(
     settled = Settled(draft.table)
     if target is not None:
         settled = settle(draft.table, target, rules.allow, draft.torch_metadata)
-    plan = replace(_assembled(draft, settled, target, rules), variables=dict(variables or {}))
+    plan = replace(_assembled(draft, settled, target, rules, optimizers or Optimizers()), variables=dict(variables or {}))
     if require_coverage is not None and plan.outcome.coverage < require_coverage:
         raise CoverageError(f"coverage is {plan.outcome.coverage:.4f} of the target's elements, required is {require_coverage}")
     return plan
@@ -146,7 +148,7 @@ def _tied(table: Table) -> tuple[dict[str, Recipe], dict[str, str]]:
     return recipes, ties
 
 
-def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rules) -> Plan:
+def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rules, optimizers: Optimizers) -> Plan:
     recipes, ties = _tied(settled.table)
     order = list(settled.table)
     if target is not None:
@@ -155,8 +157,8 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
     cells = {key: settled.table.get(key) or settled.table[ties[key]] for key in order}
     outcome = _outcome(draft, settled, cells, target, rules)
     recipes, ties = _in_order(order, recipes, ties)
-    lost = lost_order(draft.source, recipes, target)
     repeated = is_repeated(draft.source, rules)
+    optimizer = optimizer_plan(draft.source, recipes, target, outcome, optimizers)
     header = Header(
         {key: recipes[ties.get(key, key)].spec for key in order},
         kinds=_kinds(cells, draft.source, target),
@@ -175,11 +177,11 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
         source=draft.source,
         target=target,
         steps=draft.steps,
-        notes=(*([REPEATED] if repeated else ()), *draft.notes, *settled.notes, *_optimizer_notes(draft.source, lost)),
+        notes=(*([REPEATED] if repeated else ()), *draft.notes, *settled.notes, *optimizer_notes(draft.source, optimizer)),
         digest=rules.digest,
         is_repeated=repeated,
         rules=rules,
-        keeps_optimizer=lost is None,
+        optimizer=optimizer,
     )
 
 
@@ -214,12 +216,6 @@ def _kinds(table: Table, source: Header, target: Header | None) -> dict[str, Kin
     if target is not None and target.kinds:
         return {key: kind for key, kind in target.kinds.items() if key in table}
     return {key: source.kinds[cell.origin] for key, cell in table.items() if cell.origin in source.kinds}
-
-
-def _optimizer_notes(source: Header, lost: str | None) -> tuple[str, ...]:
-    if lost is None:
-        return ()
-    return tuple(f"the optimizer state {path!r} is dropped: {lost}" for path in source.envelope.optimizers)
 
 
 def _outcome(draft: Draft, settled: Settled, cells: Table, target: Header | None, rules: Rules) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.rules.rule import Rules
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
@@ -74,6 +75,7 @@ class Plan:
     header: of the output. outcome: exact / renamed / adapted / initialized / missing.
     notes: what a user should know and nobody needs to fix. steps: each rule's work, for `explain`.
     rules, variables: what it was made by. is_repeated: the source bears the digest of these rules already.
+    optimizer: what becomes of the optimizer's state in the source.
     """
 
     recipes: Mapping[str, Recipe]
@@ -87,10 +89,15 @@ class Plan:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     digest: str = ""
-    keeps_optimizer: bool = True
+    optimizer: OptimizerPlan = field(default_factory=OptimizerPlan)
     is_repeated: bool = False
     rules: Rules = field(default_factory=Rules, compare=False, repr=False)
     variables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     given_source: Any = field(default=None, compare=False, repr=False)
     given_target: Any = field(default=None, compare=False, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def keeps_optimizer(self) -> bool:
+        """Whether the output holds optimizer state where the source does, as it stood or following its parameters."""
+        return self.optimizer.fate != "dropped"

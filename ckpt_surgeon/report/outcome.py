@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.planning.recipe import Plan
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
 from ckpt_surgeon.report.digests import digest_line, digest_section, digests_document
 from ckpt_surgeon.report.entries import block_text, folded, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
-from ckpt_surgeon.report.plan_parts import class_counts, optimizer_document, optimizer_lines
+from ckpt_surgeon.report.plan_parts import class_counts, optimizer_blocks, optimizer_document
 
 __all__ = ["VerifiedReport", "WrittenReport", "outcome_document"]
 
@@ -40,14 +41,14 @@ class WrittenReport:
             [] if self.verified is None else _verified(self.path, self.verified),
             _new_section(outcome, detailed=self.detailed),
             reasons_section("dropped", outcome.dropped, detailed=self.detailed),
-            optimizer_lines(self._written()),
+            optimizer_blocks(self._written(), detailed=self.detailed),
             digest_section(outcome.digests) if self.detailed else [],
             notes_section(dict.fromkeys((*plan.notes, *outcome.notes, *(self.verified.notes if self.verified else ())))),
         )
 
     def _written(self) -> Plan:
         """The plan as it was carried out: what was left behind was not kept."""
-        return replace(self.plan, keeps_optimizer=False) if self.outcome.left_behind else self.plan
+        return replace(self.plan, optimizer=OptimizerPlan("dropped", "left behind")) if self.outcome.left_behind else self.plan
 
     def document(self) -> Document:
         """The JSON document `outcome`."""

@@ -9,7 +9,7 @@ from ckpt_surgeon.planning.recipe import Plan, Recipe
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
 from ckpt_surgeon.report.entries import block_text, key_section, keys_in_short, notes_section, reasons_section
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
-from ckpt_surgeon.report.plan_parts import class_counts, optimizer_document, optimizer_lines
+from ckpt_surgeon.report.plan_parts import class_counts, optimizer_blocks, optimizer_document
 from ckpt_surgeon.report.recipes import fold_recipes, recipe_document
 
 __all__ = ["PlanReport"]
@@ -38,7 +38,7 @@ class PlanReport:
             self._missing(),
             reasons_section("dropped", plan.dropped, detailed=self.detailed),
             [Line(f"filled by torch itself: {keys_in_short(plan.filled)}", "note")] if plan.filled else [],
-            optimizer_lines(plan),
+            optimizer_blocks(plan, detailed=self.detailed),
             self._in_place(),
             notes_section(plan.notes),
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Plan
+from ckpt_surgeon.report.entries import reasons_section
 from ckpt_surgeon.report.page import Block, Document, Line
 
-__all__ = ["class_counts", "optimizer_document", "optimizer_lines"]
+__all__ = ["class_counts", "optimizer_blocks", "optimizer_document"]
 
 
 def class_counts(classes: dict[str, str]) -> Line:
@@ -17,11 +18,31 @@ def class_counts(classes: dict[str, str]) -> Line:
 
 
 def optimizer_document(plan: Plan) -> Document:
-    """Which optimizer states there are, and whether they stay."""
-    return {"states": list(plan.source.envelope.optimizers), "kept": plan.keeps_optimizer}
+    """Which optimizer states there are, and what becomes of them and of each parameter in them."""
+    fate = plan.optimizer
+    return {
+        "states": list(plan.source.envelope.optimizers),
+        "kept": plan.keeps_optimizer,
+        "fate": fate.fate,
+        "why": fate.why,
+        "followed": list(fate.followed),
+        "reset": dict(fate.reset),
+        "dropped": dict(fate.dropped),
+        "new": list(fate.new),
+    }
 
 
-def optimizer_lines(plan: Plan) -> list[Block]:
-    """The optimizer states which stay, by name; of those which go, the plan's notes tell, with the reason."""
-    states = ", ".join(map(escape, plan.source.envelope.optimizers))
-    return [Line(f"optimizer state kept: {states}")] if states and plan.keeps_optimizer else []
+def optimizer_blocks(plan: Plan, *, detailed: bool) -> list[Block]:
+    """The optimizer states which stay, by name, and which parameters lose theirs; of states which go the notes tell, with the reason."""
+    states, fate = ", ".join(map(escape, plan.source.envelope.optimizers)), plan.optimizer
+    if not states or fate.fate == "dropped":
+        return []
+    if fate.fate == "kept":
+        return [Line(f"optimizer state kept: {states}")]
+    numbers = {"followed": len(fate.followed), "reset": len(fate.reset), "dropped": len(fate.dropped), "new": len(fate.new)}
+    counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
+    return [
+        Line(f"optimizer state {fate.fate}: {states}; of its parameters {counts}"),
+        *reasons_section("optimizer state reset", fate.reset, detailed=detailed),
+        *reasons_section("optimizer state dropped", fate.dropped, detailed=detailed),
+    ]

@@ -129,6 +129,29 @@ def test_a_dry_run_writes_nothing(folder):
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("fate", "line", "held"),
+    [
+        ("follow", "optimizer state followed: optimizer; of its parameters followed 5, reset 0, dropped 1, new 0", 5),
+        ("reset", "optimizer state reset: optimizer; of its parameters followed 0, reset 5, dropped 1, new 0", 0),
+        ("drop", "the optimizer state 'optimizer' is dropped: as asked", None),
+    ],
+)
+def test_the_fate_of_the_optimizer_is_chosen(fate, line, held):
+    parameters = [torch.nn.Parameter(value) for key, value in weights().items() if not key.startswith("1.running_") and value.dim()]
+    optimizer = torch.optim.Adam(parameters)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    torch.save({"state_dict": weights(), "optimizer": optimizer.state_dict()}, "trained.pth")
+    words = ("remap", "trained.pth", "-e", "drop: 0.bias", "--optimizer", fate)
+    planned, written = invoke(*words, "--dry-run"), invoke(*words, "-o", "a.pth")
+    assert line in words_of(planned)
+    assert line in words_of(written)
+    found = torch.load("a.pth").get("optimizer")
+    assert (None if found is None else len(found["state"])) == held
+
+
 def test_an_existing_output_is_replaced_only_by_force(folder):
     (folder / "a.pth").write_text("mine")
     refused = invoke(*REMAP, "-o", "a.pth")

@@ -49,16 +49,17 @@ def trained(kind: str) -> dict[str, Any]:
 
 
 KINDS = ["sgd", "adam", "list"]
-CASES: list[tuple[str, list[dict[str, Any]], bool]] = [
-    ("no rule", [], True),
-    ("new names", [{"add_prefix": "module."}], True),
-    ("new names for some", [{"rename": {"fc.weight": "head.weight", "fc.bias": "head.bias"}}], True),
-    ("a buffer dropped", [{"drop": "bn.running_mean"}], True),
-    ("a parameter dropped", [{"drop": "fc.bias"}], False),
-    ("a parameter reshaped", [{"reshape": {"match": "fc.weight", "shape": [8]}}], False),
-    ("channels adapted", [{"adapt_in_channels": {"match": "conv.weight", "mode": "mean", "in_channels": 10}}], False),
-    ("a parameter more", [{"copy": {"fc.weight": "fc2.weight"}}], False),
-    ("two joined", [{"concat": {"source": ["fc.bias", "bn.weight"], "target": "x"}}], False),
+CASES: list[tuple[str, list[dict[str, Any]], str]] = [
+    ("no rule", [], "kept"),
+    ("new names", [{"add_prefix": "module."}], "kept"),
+    ("new names for some", [{"rename": {"fc.weight": "head.weight", "fc.bias": "head.bias"}}], "kept"),
+    ("a buffer dropped", [{"drop": "bn.running_mean"}], "kept"),
+    ("a parameter dropped", [{"drop": "fc.bias"}], "followed"),
+    ("a parameter reshaped", [{"reshape": {"match": "fc.weight", "shape": [8]}}], "followed"),
+    ("channels adapted", [{"adapt_in_channels": {"match": "conv.weight", "mode": "mean", "in_channels": 10}}], "followed"),
+    ("a parameter more", [{"copy": {"fc.weight": "fc2.weight"}}], "followed"),
+    ("two joined", [{"concat": {"source": ["fc.bias", "bn.weight"], "target": "x"}}], "followed"),
+    ("two names swapped", [{"rename": {"bn.weight": "bn.bias", "bn.bias": "bn.weight"}}], "dropped"),
 ]
 
 
@@ -74,17 +75,23 @@ def same(first: Any, second: Any) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("rules", "is_kept"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_optimizer_state_is_kept_whole_or_dropped_whole_and_named(tmp_path, kind, rules, is_kept):
+@pytest.mark.parametrize(("rules", "fate"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_optimizer_state_is_kept_whole_or_follows_or_is_dropped_whole_and_named(tmp_path, kind, rules, fate):
     checkpoint = trained(kind)
     torch.save(checkpoint, tmp_path / "a.pt")
     plan = surgeon.plan(tmp_path / "a.pt", rules)
     surgeon.write(plan, tmp_path / "b.pt")
     after = torch.load(tmp_path / "b.pt", weights_only=True)
     assert (after["epoch"], after["note"]) == (3, "kept")
-    assert any("optimizer" in note and "dropped" in note for note in plan.notes) is not is_kept
-    if is_kept:
+    assert plan.optimizer.fate == fate
+    assert any("optimizer" in note and "dropped" in note for note in plan.notes) is (fate == "dropped")
+    if fate == "kept":
         assert same(after["optimizer"], checkpoint["optimizer"])
+    elif fate == "followed":
+        states = after["optimizer"] if kind == "list" else [after["optimizer"]]
+        parameters = [torch.nn.Parameter(value) for key, value in after["state_dict"].items() if "running" not in key and "num" not in key]
+        for state in states:
+            torch.optim.SGD(parameters).load_state_dict(state)  # torch counts the parameters
     else:
         assert not after.get("optimizer")
 
@@ -115,8 +122,10 @@ def test_a_whole_module_becomes_its_state_dict_with_its_optimizer_beside_it(tmp_
     after = torch.load(tmp_path / "b.pt", weights_only=True)
     assert list(after["model"]) == [f"m.{key}" for key in model.state_dict()]
     assert same(after["optimizer"], optimizer.state_dict())
-    surgeon.write(surgeon.plan(tmp_path / "a.pt", [{"drop": "fc.bias"}]), tmp_path / "c.pt")
-    assert "optimizer" not in torch.load(tmp_path / "c.pt", weights_only=True)
+    surgeon.write(surgeon.plan(tmp_path / "a.pt", [{"drop": "fc.weight"}]), tmp_path / "c.pt")
+    followed = torch.load(tmp_path / "c.pt", weights_only=True)["optimizer"]
+    assert followed["param_groups"][0]["params"] == list(range(5))
+    assert same(followed["state"][4], optimizer.state_dict()["state"][5])
 
 
 def test_a_swap_of_two_equal_shapes_does_not_keep_stale_state(tmp_path):

@@ -173,7 +173,7 @@ def test_a_pt_keeps_its_envelope_and_metadata(tmp_path):
 
 def test_stale_optimizer_state_is_dropped_and_said_by_name(tmp_path):
     torch.save(training_checkpoint(), tmp_path / "a.pt")
-    plan = surgeon.plan(str(tmp_path / "a.pt"), [{"drop": "bias"}])
+    plan = surgeon.plan(str(tmp_path / "a.pt"), [{"rename": {"weight": "bias", "bias": "weight"}}])
     assert any("'optimizer' is dropped" in note for note in plan.notes)
     surgeon.write(plan, tmp_path / "b.pt")
     after = torch.load(tmp_path / "b.pt", weights_only=False)
@@ -201,7 +201,7 @@ def test_what_bare_leaves_behind_is_said_by_name(tmp_path):
 
 def test_the_outcome_of_a_write_carries_the_plans_notes(tmp_path):
     torch.save(training_checkpoint(), tmp_path / "a.pt")
-    outcome = surgeon.write(surgeon.plan(str(tmp_path / "a.pt"), [{"drop": "bias"}]), tmp_path / "b.pt")
+    outcome = surgeon.write(surgeon.plan(str(tmp_path / "a.pt"), optimizer="drop"), tmp_path / "b.pt")
     assert any("'optimizer' is dropped" in note for note in outcome.notes)
 
 

@@ -256,6 +256,23 @@ def test_runs_of_bytes_are_what_is_computed(name: str, data: st.DataObject) -> N
     assert [moved(each, list(map(bytes_of, inputs))) for each in runs] == list(map(bytes_of, sample.op.apply(inputs)))
 
 
+@pytest.mark.parametrize("name", [name for name in SAMPLES if OPS[name].contract == "exact" or name in ("slice", "take")])
+@examples
+@given(data=st.data())
+def test_an_op_which_only_moves_elements_moves_those_of_another_type_alike(name: str, data: st.DataObject) -> None:
+    """An optimizer's moments go through the ops of their parameter, in a type of their own."""
+    sample = data.draw(samples(name))
+    specs = tuple(TensorSpec(spec.shape, DTYPES["float64"]) for spec in sample.specs)
+    numbers = torch.arange(sum(spec.numel for spec in specs), dtype=torch.float64)
+    inputs = tuple(part.reshape(spec.shape) for part, spec in zip(numbers.split([spec.numel for spec in specs]), specs, strict=True))
+    outputs = sample.op.apply(inputs)
+    assert tuple(map(spec_of, outputs)) == sample.op.infer(specs)
+    found = torch.cat([output.flatten() for output in outputs])
+    if OPS[name].contract == "exact":
+        assert torch.equal(found.sort().values, numbers)
+    assert set(found.tolist()) <= set(numbers.tolist())
+
+
 @every_op
 @examples
 @given(data=st.data())

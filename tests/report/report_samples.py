@@ -6,6 +6,7 @@ from ckpt_surgeon.comparison import Diff, Digests, Outcome, compare
 from ckpt_surgeon.ops.channels import AdaptInChannels
 from ckpt_surgeon.ops.splitting import Split
 from ckpt_surgeon.planning.lineage import AS_IT_IS, Lineage, Ran, Way, Work
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.planning.recipe import Derived, Plan, Source
 from ckpt_surgeon.provenance import Proof
 from ckpt_surgeon.spec import Envelope, Header, Opaque, TableSummary, TensorSpec
@@ -129,7 +130,7 @@ PLAN = Plan(
     ),
     notes=("the optimizer state 'optimizer' is dropped: conv.weight is adapted or new",),
     digest="ab12",
-    keeps_optimizer=False,
+    optimizer=OptimizerPlan("dropped", "conv.weight is adapted or new"),
 )
 
 

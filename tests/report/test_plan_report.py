@@ -10,6 +10,7 @@ from report_samples import BLOCKS, PLAN, spec
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.ops.permuting import Transpose
 from ckpt_surgeon.ops.splitting import Concat, Split
+from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
 from ckpt_surgeon.planning.recipe import Derived, Source
 from ckpt_surgeon.report.plan import PlanReport
 from ckpt_surgeon.report.recipes import fold_recipes, ops_document, ops_text, recipe_document
@@ -58,13 +59,40 @@ def test_what_is_dropped_missing_or_filled_is_told_with_the_reason():
 
 
 def test_the_optimizer_is_kept_or_dropped_by_name():
-    kept = lines_of(replace(PLAN, keeps_optimizer=True, notes=()))
+    kept = lines_of(replace(PLAN, optimizer=OptimizerPlan(), notes=()))
     assert "optimizer state kept: optimizer" in kept
     dropped = lines_of(PLAN)
     assert "the optimizer state 'optimizer' is dropped: conv.weight is adapted or new" in dropped
     assert not [line for line in dropped if "kept" in line]
-    without = replace(PLAN, source=Header({}, envelope=Envelope()), keeps_optimizer=True, notes=())
+    without = replace(PLAN, source=Header({}, envelope=Envelope()), optimizer=OptimizerPlan(), notes=())
     assert not [line for line in lines_of(without) if "optimizer" in line]
+
+
+def test_of_an_optimizer_which_follows_each_parameter_is_told():
+    fate = OptimizerPlan(
+        "followed",
+        followed=("a", "b"),
+        reset={f"blocks.{i}.w": "adapt_in_channels computes its values anew" for i in range(3)},
+        dropped={"fc.weight": "dropped by rules.yaml:4:5 (drop)"},
+        new=("head.weight",),
+    )
+    plan = replace(PLAN, optimizer=fate, notes=())
+    lines = lines_of(plan)
+    assert "optimizer state followed: optimizer; of its parameters followed 2, reset 3, dropped 1, new 1" in lines
+    assert "optimizer state reset: 3 keys" in lines
+    assert "blocks.{0..2}.w x3 adapt_in_channels computes its values anew" in lines
+    assert "fc.weight dropped by rules.yaml:4:5 (drop)" in lines
+    assert "blocks.1.w adapt_in_channels computes its values anew" in lines_of(plan, detailed=True)
+    assert PlanReport(plan).document()["optimizer"] == {
+        "states": ["optimizer"],
+        "kept": True,
+        "fate": "followed",
+        "why": "",
+        "followed": ["a", "b"],
+        "reset": dict(fate.reset),
+        "dropped": dict(fate.dropped),
+        "new": ["head.weight"],
+    }
 
 
 def test_a_conversion_speaks_of_no_target():
@@ -82,7 +110,8 @@ def test_the_document_has_every_target_key_in_order():
     assert document["targets"]["twin"] == {"sources": ["same"], "ops": [], "class": "exact"}
     assert document["targets"]["bn.num_batches_tracked"]["class"] == "initialized"
     assert document["ties"] == {"twin": "same"}
-    assert document["optimizer"] == {"states": ["optimizer"], "kept": False}
+    told = {"states": ["optimizer"], "kept": False, "fate": "dropped", "why": "conv.weight is adapted or new"}
+    assert document["optimizer"] == {**told, "followed": [], "reset": {}, "dropped": {}, "new": []}
     assert document["digest"] == "ab12"
 
 
