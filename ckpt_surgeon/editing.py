@@ -71,10 +71,19 @@ def _prepared(plan: Plan, reader: Reader | None) -> tuple[str, Header, Edit]:
         raise RulesError([*problems[:_MOST_LISTED], *left, Problem("in place, each tensor has to keep its bytes", path, _HINT)])
     header = _in_file_order(plan)
     with open_readers(plan, reader) as readers:
+        _check_values(plan, readers)
         try:
             return path, header, editor(readers[""], header, kept(plan, readers[""]))
         except SurgeryError as error:
             raise error.located(path) from error
+
+
+def _check_values(plan: Plan, readers: dict[str, Reader]) -> None:
+    if plan.guards:
+        from ckpt_surgeon.evaluation import Evaluator
+        from ckpt_surgeon.guarding import check_values
+
+        check_values(plan, Evaluator(readers))
 
 
 def _path(plan: Plan) -> str:

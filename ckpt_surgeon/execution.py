@@ -21,6 +21,7 @@ from ckpt_surgeon.spec import Header, Opaque
 
 if TYPE_CHECKING:
     from ckpt_surgeon.digests import Digester
+    from ckpt_surgeon.guarding import Watch
 
 __all__ = ["write"]
 
@@ -47,7 +48,7 @@ def write(
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
-    Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format;
+    Raises DiskError, CoverageError (an entry which the format cannot hold, a guard on values which does not hold), and the errors of the source's format;
     SurgeryError for a digest which is unknown or not installed.
     """
     from ckpt_surgeon.formats.creating import format_of
@@ -58,14 +59,17 @@ def write(
         form = "sharded"
     digester = _digester(digest)
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
+    watch = _watch(plan)
     with uncollected(), open_readers(plan, reader) as readers:
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
         keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
-        output = _Output(destination, form, header, keep, max_shard_size, digester)
+        output = _Output(destination, form, header, keep, max_shard_size, digester, watch)
         publish = publish_folder if form == "sharded" else publish_file
-        with publish(destination, force=force, sources=_files(plan.given_source)) as temporary:
+        with publish(destination, force=force, sources=_files(plan.given_source, *plan.given_others.values())) as temporary:
             output.fill(temporary, plan, evaluator, progress)
+            if watch is not None:
+                watch.finish(evaluator)
             output.read_back(temporary)
     left = tuple(_beside(plan)) if bare else ()
     outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *_notes(plan, left, digest)))
@@ -78,6 +82,14 @@ def _digester(algorithm: str | None) -> Digester | None:
     from ckpt_surgeon.digests import Digester
 
     return Digester(algorithm)
+
+
+def _watch(plan: Plan) -> Watch | None:
+    if not plan.guards:
+        return None
+    from ckpt_surgeon.guarding import Watch
+
+    return Watch(plan)
 
 
 def _notes(plan: Plan, left: tuple[str, ...], digest: str | None) -> Iterator[str]:
@@ -132,13 +144,13 @@ def _offsets(plan: Plan, evaluator: Evaluator) -> dict[str, int]:
     return {key: found[0].offset for key, found in ranges.items() if found}
 
 
-def _files(given: Any) -> list[str]:
-    return [split_table(os.fspath(given))[0]] if isinstance(given, str | os.PathLike) else []
+def _files(*given: Any) -> list[str]:
+    return [split_table(os.fspath(each))[0] for each in given if isinstance(each, str | os.PathLike)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What is to stand at a destination: its format, its header, what is kept of the source, and what takes digests of it."""
+    """What is to stand at a destination: its format, its header, what is kept of the source, what takes digests and looks at it."""
 
     destination: str
     form: str
@@ -146,6 +158,7 @@ class _Output:
     keep: Keep
     max_shard_size: int | None
     digester: Digester | None
+    watch: Watch | None
 
     def fill(self, path: str, plan: Plan, evaluator: Evaluator, progress: Progress | None) -> None:
         """Write every tensor of the plan to a new file (or folder) at `path`."""
@@ -157,7 +170,7 @@ class _Output:
             for key, recipe in plan.recipes.items():
                 if isinstance(recipe.spec, Opaque):
                     continue
-                parts = evaluator.parts(recipe)
+                parts = evaluator.parts(recipe) if self.watch is None else self.watch.passing(key, evaluator.parts(recipe))
                 writer.write(key, parts if self.digester is None else self.digester.passing(key, parts))
                 done += recipe.spec.nbytes
                 if progress is not None:

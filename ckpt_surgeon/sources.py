@@ -6,51 +6,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ckpt_surgeon.errors import CorruptError, DiskError, ModelError
+from ckpt_surgeon.errors import CorruptError, DiskError, ModelError, RulesError
+from ckpt_surgeon.model.header_reader import HeaderReader
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
-    import torch
-
-    from ckpt_surgeon.disk import FileRange
     from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.keys.pattern import Pattern
     from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.rules.rule import Allow, Rules
 
-__all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "open_source", "require_values", "rules_of", "split_table"]
+__all__ = ["Progress", "allowing", "header_of", "headers_of", "is_factory", "open_others", "open_readers", "open_source", "others_of", "require_values", "rules_of", "split_table"]
 
 Progress = Callable[[int, int | None], None]
 
-_NO_WEIGHTS = "give a checkpoint; are source and target the wrong way round?"
 _SCHEMES = ("http://", "https://")
-
-
-class HeaderReader:
-    """A header without weights: a model to be, or a Header given as a value."""
-
-    def __init__(self, header: Header) -> None:
-        self.header = header
-
-    def read(self, key: str) -> torch.Tensor:
-        raise ModelError("there are no weights to read: a model, or a header alone, was given as the source", where=key, hint=_NO_WEIGHTS)
-
-    def read_opaque(self, key: str) -> Any:
-        raise ModelError("there are no weights to read: a model, or a header alone, was given as the source", where=key, hint=_NO_WEIGHTS)
-
-    def span(self, key: str) -> FileRange | None:
-        return None
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def open_source(given: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Reader:
@@ -88,6 +60,24 @@ def require_values(reader: Reader, role: str) -> None:
             f"the {role} has no values: it is a model on the meta device, or a header alone",
             hint="give a checkpoint; in Python, a module or a state_dict with weights",
         )
+
+
+def others_of(rules: Rules, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The other sources which rules may name, by their aliases: those which the rules declare, or what is given instead.
+
+    Raises RulesError for a name which is no alias.
+    """
+    from ckpt_surgeon.keys.aliases import is_alias
+
+    for alias in given or {}:
+        if not isinstance(alias, str) or not is_alias(alias):
+            raise RulesError(f"{alias!r} is no alias of a source", hint="it is of letters, digits and underscores, and not `re`")
+    return {**rules.sources, **(given or {})}
+
+
+def headers_of(others: Mapping[str, Any], *, progress: Progress | None = None) -> dict[str, Header]:
+    """The headers of other sources by their aliases; see `open_source`."""
+    return {alias: header_of(given, progress=progress) for alias, given in others.items()}
 
 
 def is_factory(name: str) -> bool:
@@ -134,22 +124,44 @@ def _open_fetched(path: str, table: str | None) -> Reader:
 
 @contextmanager
 def open_readers(plan: Plan, reader: Reader | None = None) -> Iterator[dict[str, Reader]]:
-    """The open readers which a plan's sources name: the source itself (empty), and the model's own initialization.
+    """The open readers which a plan's sources name: the source itself (empty), others by alias, the model's own initialization.
 
     reader: the source, where it is open already; it stays the caller's.
-    Raises DiskError when the source is no longer what the plan was made from.
+    Raises DiskError when a source is no longer what the plan was made from.
     """
     if plan.given_source is None:
         raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
     with ExitStack() as stack:
         if reader is None:
             reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
-        if reader.header is not plan.source and _planned_from(reader.header) != _planned_from(plan.source):
-            raise DiskError("the source has changed since the plan was made", hint="run it again")
-        readers = {"": reader}
-        for file, keys in _initialized(plan).items():
-            readers[file] = stack.enter_context(_initial(plan, file, keys))
+        _refuse_changed(reader.header, plan.source, "the source")
+        beside = _read_beside(plan)
+        others = {alias: header for alias, header in plan.others.items() if alias in beside}
+        readers = {"": reader, **stack.enter_context(open_others(plan.given_others, others))}
+        for file, keys in beside.items():
+            if file not in others:
+                readers[file] = stack.enter_context(_initial(plan, file, keys))
         yield readers
+
+
+@contextmanager
+def open_others(given: Mapping[str, Any], planned: Mapping[str, Header]) -> Iterator[dict[str, Reader]]:
+    """The open readers of other sources, by alias, for those which are in `planned`; each must still have the header there.
+
+    Raises DiskError where it has not, and ModelError for a source without weights.
+    """
+    with ExitStack() as stack:
+        readers = {}
+        for alias, header in planned.items():
+            readers[alias] = stack.enter_context(open_source(given.get(alias, header)))
+            require_values(readers[alias], f"source {alias!r}")
+            _refuse_changed(readers[alias].header, header, f"the source {alias!r}")
+        yield readers
+
+
+def _refuse_changed(found: Header, planned: Header, name: str) -> None:
+    if found is not planned and _planned_from(found) != _planned_from(planned):
+        raise DiskError(f"{name} has changed since the plan was made", hint="run it again")
 
 
 def _planned_from(header: Header) -> tuple[object, ...]:
@@ -157,7 +169,8 @@ def _planned_from(header: Header) -> tuple[object, ...]:
     return list(header.entries.items()), dict(header.aliases), header.envelope
 
 
-def _initialized(plan: Plan) -> dict[str, list[str]]:
+def _read_beside(plan: Plan) -> dict[str, list[str]]:
+    """The keys which a plan reads of whatever is not the source itself: `Source.file` -> keys."""
     from ckpt_surgeon.planning import sources_of
 
     found: dict[str, list[str]] = {}

@@ -8,7 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.garbage import uncollected
-from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, require_values, rules_of
+from ckpt_surgeon.sources import (
+    Progress,
+    allowing,
+    header_of,
+    headers_of,
+    open_others,
+    open_source,
+    others_of,
+    require_values,
+    rules_of,
+)
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
@@ -52,12 +62,13 @@ def diff(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     values: bool = False,
+    sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Diff:
     """What stands between a source and a target, before any load, by headers alone; with rules: after them.
 
-    values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`.
+    values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`. sources: as of `plan`.
     progress: as of `inspect`; of values, called with (bytes compared, bytes in all). Raises what `inspect` raises, RulesError, and
     ModelError for values of a model which has none. Differences are the answer, not an error.
     """
@@ -71,7 +82,8 @@ def diff(
         if known.rules or values:
             from ckpt_surgeon.planning import rewrite
 
-            draft = rewrite(known, given.header, wanted.header, variables=variables)
+            others = others_of(known, sources)
+            draft = rewrite(known, given.header, wanted.header, variables=variables, others=headers_of(others, progress=progress))
         if known.rules:
             header, new = draft.header, draft.new
         found = compare(header, wanted.header, allow_missing=allow.missing, allow_unexpected=allow.unexpected, new=new)
@@ -79,7 +91,8 @@ def diff(
             return found
         from ckpt_surgeon.distance import compare_values
 
-        return replace(found, values=compare_values(found, draft, given, wanted, progress))
+        with open_others(others, draft.others) as readers:
+            return replace(found, values=compare_values(found, draft, {"": given, **readers}, wanted, progress))
 
 
 def _opened(given: Any, role: str, *, needs_values: bool, arguments: Mapping[str, Any] | None, progress: Progress | None) -> Reader:
@@ -98,6 +111,7 @@ def plan(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     require_coverage: float | None = None,
+    sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
@@ -105,7 +119,8 @@ def plan(
     """The whole surgery as a value, from headers alone; `write` carries it out.
 
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
-    pass through. reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
+    pass through. sources: alias -> another source, as rules name it (`alias::pattern`); it overrides what the rules declare.
+    reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
     Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`).
     """
     from ckpt_surgeon.planning import make_plan
@@ -113,8 +128,12 @@ def plan(
     known = rules_of(rules)
     given_header = header_of(source, arguments=arguments, progress=progress) if reader is None else reader.header
     wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
+    others = others_of(known, sources)
+    headers = headers_of(others, progress=progress)
     allow = allowing(allow_missing, allow_unexpected)
     with uncollected():
-        made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage)
+        made = make_plan(
+            known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage, others=headers
+        )
     given = None if isinstance(source, Header) else source
-    return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))
+    return replace(made, given_source=given, given_target=target, given_others=others, arguments=dict(arguments or {}))

@@ -50,7 +50,7 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
         reader = open_source(source, arguments=given.arguments, progress=progress)
     with reader:
         with view.progress("reading") as progress:
-            demands: dict[str, Any] = {**given.demands, "arguments": given.arguments, "progress": progress}
+            demands: dict[str, Any] = {**given.demands, "sources": given.sources, "arguments": given.arguments, "progress": progress}
             made = plan(source, given.rules, target, given.variables, **demands, reader=reader)
         if wanted["dry_run"]:
             return _show_plan(view, made, wanted["in_place"], reader)
@@ -149,6 +149,6 @@ def _verified(view: View, source: str, out: str, target: str | None, given: Give
 
     rest: dict[str, Any] = {"arguments": given.arguments, **given.demands}
     if not wanted["in_place"]:
-        rest |= {"rules": given.rules, "source": source, "variables": given.variables}
+        rest |= {"rules": given.rules, "source": source, "sources": given.sources, "variables": given.variables}
     with view.progress("verifying") as progress:
         return verify(source if wanted["in_place"] else out, target, wanted["device"] or "auto", **rest, progress=progress)

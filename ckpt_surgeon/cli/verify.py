@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
@@ -14,11 +16,13 @@ __all__ = ["command"]
 @click.argument("ckpt")
 @click.argument("target")
 @click.option("--device", type=click.Choice(["auto", "meta", "cpu", "cuda"]), default="auto", show_default=True, help="Where to load.")
-@click.option("--source", help="The checkpoint from which CKPT was made by the rules: the values are compared too.")
-@rule_options
+@partial(rule_options, names_source=True)
 @common_options
-def command(view: View, ckpt: str, target: str, device: str, source: str | None, given: Given) -> int:
-    """Prove that CKPT fits TARGET: its header, every tensor read back, a strict load. Exits 1 when it does not."""
+def command(view: View, ckpt: str, target: str, device: str, given: Given) -> int:
+    """Prove that CKPT fits TARGET: its header, every tensor read back, a strict load. Exits 1 when it does not.
+
+    --source PATH is the checkpoint from which CKPT was made by the rules: the values are compared too.
+    """
     from ckpt_surgeon.report.outcome import VerifiedReport
     from ckpt_surgeon.verification import verify
 
@@ -28,7 +32,8 @@ def command(view: View, ckpt: str, target: str, device: str, source: str | None,
             target,
             device,
             rules=given.rules,
-            source=source,
+            source=given.sources.get(""),
+            sources={alias: path for alias, path in given.sources.items() if alias},
             variables=given.variables,
             **given.demands,
             arguments=given.arguments,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
-    from ckpt_surgeon.planning.engine import Draft, make_plan, rewrite
+    from ckpt_surgeon.planning.engine import make_plan
     from ckpt_surgeon.planning.explaining import Explanation, Passage, explain
     from ckpt_surgeon.planning.recipe import Derived, Plan, Recipe, Source, Step, sources_of
+    from ckpt_surgeon.planning.rewriting import Draft, rewrite
 
 __all__ = [
     "Derived",
@@ -30,7 +31,7 @@ __getattr__ = deferred(
     __name__,
     {
         "Derived": "recipe",
-        "Draft": "engine",
+        "Draft": "rewriting",
         "Explanation": "explaining",
         "Passage": "explaining",
         "Plan": "recipe",
@@ -39,7 +40,7 @@ __getattr__ = deferred(
         "Step": "recipe",
         "explain": "explaining",
         "make_plan": "engine",
-        "rewrite": "engine",
+        "rewrite": "rewriting",
         "sources_of": "recipe",
     },
 )

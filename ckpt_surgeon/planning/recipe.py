@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
+from ckpt_surgeon.keys.aliases import of_source
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
+
+if TYPE_CHECKING:
+    from ckpt_surgeon.rules.guards import Guard
 
 __all__ = ["Change", "Derived", "Plan", "Recipe", "Source", "Step", "sources_of"]
 
@@ -20,6 +24,16 @@ class Source:
     key: str
     spec: Entry
     file: str = ""
+
+    @property
+    def is_initial(self) -> bool:
+        """Whether it is of the model's own initialization (`model:SEED`): no weight of any checkpoint."""
+        return ":" in self.file
+
+    @property
+    def name(self) -> str:
+        """The key as rules and reports name it: `alias::key` where another source holds it."""
+        return of_source(self.file, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +73,14 @@ class Step:
 class Plan:
     """Target key -> Recipe, and all that is to be said about it. Made from headers alone.
 
-    given_source, given_target, arguments: what the caller gave (a path, a module, a factory's arguments), to open it again
-    when bytes are moved.
+    given_source, given_target, given_others, arguments: what the caller gave (a path, a module, other sources by their aliases, a
+    factory's arguments), to open it again when bytes are moved.
 
     recipes: every key of the output but its ties, in output order (the target's where there is one).
     ties: second name -> the key of `recipes` whose tensor it shares.
     dropped: source key -> why it is not used.
     filled: target buffers which torch itself fills when they are absent.
-    header: of the output. outcome: exact / renamed / adapted / initialized / missing.
+    others: alias -> header of each other source. guards: what must be true of the values. header: of the output. outcome: exact / renamed / adapted / initialized / missing.
     notes: what a user should know and nobody needs to fix. steps: each rule's work, for `explain`.
     """
 
@@ -82,6 +96,9 @@ class Plan:
     notes: tuple[str, ...] = ()
     digest: str = ""
     keeps_optimizer: bool = True
+    others: Mapping[str, Header] = field(default_factory=dict)
+    guards: tuple[Guard, ...] = ()
     given_source: Any = field(default=None, compare=False, repr=False)
     given_target: Any = field(default=None, compare=False, repr=False)
+    given_others: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

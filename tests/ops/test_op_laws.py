@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from arithmetic_samples import ARITHMETIC
 from op_draws import VALUED, WEIGHTS, Draw, Sample, at_least, shapes, signed, sizes, types
 from op_samples import bytes_of, moved, spec_of, strided, tensors_of
 from resampling_samples import RESAMPLING
@@ -218,7 +219,7 @@ SAMPLES: dict[str, Callable[[Draw], Sample]] = {
         init,
         *RESAMPLING,
     )
-} | ROWS
+} | ROWS | ARITHMETIC
 
 
 @st.composite
