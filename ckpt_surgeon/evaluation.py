@@ -157,6 +157,8 @@ def equal_pieces(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:
             del rest[:nbytes]
     if rest:
         yield bytes(rest)
+
+
 def _cut(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:
     """Each part in pieces of at most `nbytes`."""
     for part in parts:

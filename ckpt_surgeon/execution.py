@@ -48,8 +48,8 @@ def write(
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
-    Raises DiskError, CoverageError (an entry which the format cannot hold, a guard on values which does not hold), and the errors of the source's format;
-    SurgeryError for a digest which is unknown or not installed.
+    Raises DiskError, CoverageError (an entry which the format cannot hold, a guard on values which does not hold), and the errors of
+    the source's format; SurgeryError for a digest which is unknown or not installed.
     """
     from ckpt_surgeon.formats.creating import format_of
 

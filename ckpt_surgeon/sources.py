@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.rules.rule import Allow, Rules
 
-__all__ = ["Progress", "allowing", "header_of", "headers_of", "is_factory", "open_others", "open_readers", "open_source", "others_of", "require_values", "rules_of", "split_table"]
+__all__ = [
+    "Progress",
+    "allowing",
+    "header_of",
+    "headers_of",
+    "is_factory",
+    "open_others",
+    "open_readers",
+    "open_source",
+    "others_of",
+    "require_values",
+    "rules_of",
+    "split_table",
+]
 
 Progress = Callable[[int, int | None], None]
 

@@ -132,8 +132,6 @@ def plan(
     headers = headers_of(others, progress=progress)
     allow = allowing(allow_missing, allow_unexpected)
     with uncollected():
-        made = make_plan(
-            known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage, others=headers
-        )
+        made = make_plan(known, given_header, wanted, variables=variables, allow=allow, require_coverage=require_coverage, others=headers)
     given = None if isinstance(source, Header) else source
     return replace(made, given_source=given, given_target=target, given_others=others, arguments=dict(arguments or {}))

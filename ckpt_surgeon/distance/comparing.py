@@ -27,12 +27,11 @@ _OPAQUE = "it is no plain tensor"
 _NEW = "it reads no weight of the source"
 
 
-def compare_values(
-    diff: Diff, draft: Draft, sources: Mapping[str, Reader], target: Reader, progress: Progress | None = None
-) -> Values:
+def compare_values(diff: Diff, draft: Draft, sources: Mapping[str, Reader], target: Reader, progress: Progress | None = None) -> Values:
     """Compare the values of the tensors which `diff` matched; tensors which are tied on both sides once.
 
-    draft: what the rules made of the sources. sources: alias (empty: the main one) -> the open source. progress: called with (bytes done, bytes in all).
+    draft: what the rules made of the sources. sources: alias (empty: the main one) -> the open source.
+    progress: called with (bytes done, bytes in all).
     Memory: a few pieces, and of a tensor which is computed, or does not lie in its file as it is, the whole.
     Raises what reading raises.
     """

@@ -32,7 +32,8 @@ def remap(
     """A new state_dict, rewritten by the rules, ready for `model.load_state_dict`; the given one stays as it is.
 
     model: the target, a module, `pkg.module:factory`, or a checkpoint; None when no rule needs it, and then keys which no
-    rule names pass through. sources: alias -> another source, as rules name it (`alias::pattern`). Tied tensors are one object; `_metadata` moves with its modules.
+    rule names pass through. sources: alias -> another source, as rules name it (`alias::pattern`).
+    Tied tensors are one object; `_metadata` moves with its modules.
     Raises RulesError, CoverageError, NothingLoadedError, and the errors of the source's format.
     """
     target = None if model is None else header_of(model)

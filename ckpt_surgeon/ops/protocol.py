@@ -121,7 +121,9 @@ class TensorOp(Protocol):
     body: ClassVar[Body]
     arity: ClassVar[Arity]
     contract: ClassVar[Contract]
-    is_elementwise: ClassVar[bool]  # one output, each element from those at the same place of inputs of its shape: any piece can be taken alone
+    is_elementwise: ClassVar[
+        bool
+    ]  # one output, each element from those at the same place of inputs of its shape: any piece can be taken alone
 
     @property
     def needs_target(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
@@ -19,9 +19,9 @@ __all__ = ["Applied", "Surroundings", "passes", "target_entry"]
 class Surroundings:
     """What a rule sees beside the table: the target, what may be lost, and other sources: alias -> their keys, as `alias::key`."""
 
-    target: Header | None = None
-    allow: Allow = Allow()
-    others: Mapping[str, Table] = field(default_factory=dict)
+    target: Header | None
+    allow: Allow
+    others: Mapping[str, Table]
 
     def named(self, aliases: Collection[str]) -> Table:
         """The keys of those other sources which are among the aliases."""

@@ -80,7 +80,8 @@ class Plan:
     ties: second name -> the key of `recipes` whose tensor it shares.
     dropped: source key -> why it is not used.
     filled: target buffers which torch itself fills when they are absent.
-    others: alias -> header of each other source. guards: what must be true of the values. header: of the output. outcome: exact / renamed / adapted / initialized / missing.
+    others: alias -> header of each other source. guards: what must be true of the values.
+    header: of the output. outcome: exact / renamed / adapted / initialized / missing.
     notes: what a user should know and nobody needs to fix. steps: each rule's work, for `explain`.
     """
 

@@ -79,9 +79,7 @@ def with_taken(table: Table, edits: Sequence[Edit], others: Table, where: str) -
     if not edits:
         return table
     taken = [(edit, others[edit.source]) for edit in edits if isinstance(edit, Move | Copy | Tie)]
-    cells = [
-        (edit.target, replace(cell, identity=object() if isinstance(edit, Copy) else cell.identity, by=where)) for edit, cell in taken
-    ]
+    cells = [(edit.target, replace(cell, identity=object() if isinstance(edit, Copy) else cell.identity, by=where)) for edit, cell in taken]
     return _unique([*table.items(), *cells], where)
 
 

@@ -21,7 +21,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "equal": ("source",),
     "finite": ("match",),
 }
-_FORM = "Such as `- shape: {match: fc.weight, is: [10, 512]}` or `- finite: {match: \"**\"}`."
+_FORM = 'Such as `- shape: {match: fc.weight, is: [10, 512]}` or `- finite: {match: "**"}`.'
 
 
 def read_guards(node: Node) -> tuple[Guard, ...]:
@@ -96,7 +96,7 @@ def _read_coverage(given: Mapping[str, Node], body: Node, where: str) -> Guard:
 def _read_equal(given: Mapping[str, Node], body: Node, where: str) -> Guard:
     patterns = given["source"].patterns("equal: source")
     if len(patterns) < 2 or any(set(pattern.captures) != set(patterns[0].captures) for pattern in patterns):
-        hint = "Such as `equal: {source: [\"{k:path}.wte.weight\", \"{k:path}.head.weight\"]}`."
+        hint = 'Such as `equal: {source: ["{k:path}.wte.weight", "{k:path}.head.weight"]}`.'
         given["source"].complain("equal: source is a list of two patterns or more, which capture the same names", hint)
     return EqualGuard(patterns, where)
 

@@ -96,7 +96,7 @@ def _guards() -> dict[str, Any]:
     """Exactly one guard each, as of the list of rules."""
     share, number = {"type": "number", "minimum": 0, "maximum": 1}, {"type": "integer", "minimum": 0}
     dtype = {"enum": list(DTYPES)}
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "count": {"match": _PATTERNS_REF, **dict.fromkeys(BOUNDS, number)},
         "shape": {"match": _PATTERNS_REF, "is": {"type": "array", "items": {"type": ["integer", "null"], "minimum": 0}}},
         "dtype": {"match": _PATTERNS_REF, "is": {"anyOf": [dtype, {"type": "array", "items": dtype, "minItems": 1}]}},

@@ -36,7 +36,11 @@ def test_a_plan_names_keys_of_other_sources_with_their_alias():
 
 def test_diff_reads_other_sources():
     done("diff", "plain.safetensors", "other.safetensors", *SWAP, *FIVE)
-    assert invoke("diff", "plain.safetensors", "other.safetensors", *SWAP, *FIVE, "--values").exit_code == 1  # torch drew them after each other
+    done("diff", "plain.safetensors", "other.safetensors", *SWAP, *FIVE, "--values")
+    save_file({key: tensor + 1 for key, tensor in weights(classes=5).items()}, "more.safetensors")
+    result = invoke("diff", "plain.safetensors", "other.safetensors", *SWAP, "--source", "five=more.safetensors", "--values")
+    assert result.exit_code == 1
+    assert "2.bias" in result.stdout
 
 
 def test_verify_tells_the_source_from_the_others(folder):
@@ -82,7 +86,9 @@ def test_a_source_which_nothing_uses_is_noted():
 
 
 def test_a_guard_which_does_not_hold_ends_with_1_and_its_place(folder):
-    (folder / "guards.yaml").write_text('version: 1\nassert:\n  - count: {match: "2.*", equals: 2}\n  - shape: {match: 2.weight, is: [5, 4]}\n')
+    (folder / "guards.yaml").write_text(
+        'version: 1\nassert:\n  - count: {match: "2.*", equals: 2}\n  - shape: {match: 2.weight, is: [5, 4]}\n'
+    )
     words = ("remap", "plain.safetensors", "--rules", "guards.yaml")
     for ending in (("--dry-run",), ("-o", "out.pt")):
         result = invoke(*words, *ending)

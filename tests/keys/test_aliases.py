@@ -29,7 +29,9 @@ def test_an_alias_stands_at_the_start(text, parts):
     assert of_source(*parts) == text
 
 
-@pytest.mark.parametrize(("text", "is_one"), {"ema": True, "_a1": True, "re": False, "1a": False, "a-b": False, "": False, "ä": False}.items())
+@pytest.mark.parametrize(
+    ("text", "is_one"), {"ema": True, "_a1": True, "re": False, "1a": False, "a-b": False, "": False, "ä": False}.items()
+)
 def test_what_may_be_an_alias(text, is_one):
     assert is_alias(text) is is_one
 

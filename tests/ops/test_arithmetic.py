@@ -153,7 +153,7 @@ def test_a_chain_is_streamed_too_and_cuts_of_inputs_need_not_agree(tmp_path):
 
 def test_what_is_computed_as_a_whole_is_not_cut_behind_it(tmp_path):
     torch.save({"a": drawn(1, (600, 500))[0]}, tmp_path / "a.pt")
-    rules = [{"transpose": "a"}, {"scale": {"match": "a", "by": 0.5}}]
+    rules = [{"transpose": {"match": "a"}}, {"scale": {"match": "a", "by": 0.5}}]
     with open_source(tmp_path / "a.pt") as reader:
         recipe = make_plan(as_rules({"version": 1, "rules": rules}), reader.header, None).recipes["a"]
         assert len(list(Evaluator({"": reader}).parts(recipe))) == 1

@@ -83,7 +83,7 @@ REFUSED = {
     "an alias which is not declared": ([{"copy": {"teacher::a": "c"}}], "no source is called 'teacher'.*\nhint: declared: ema"),
     "of a rule on tensors": ([{"stack": {"source": ["a", "teacher::a"], "target": "s"}}], "no source is called 'teacher'"),
     "even where nothing has to match": ([{"rename": {"teacher::a": "c"}, "expect": "any"}], "no source is called 'teacher'"),
-    "match": ([{"transpose": "ema::a"}], "`match` is for keys of the main source"),
+    "match": ([{"transpose": {"match": "ema::a"}}], "`match` is for keys of the main source"),
     "a target": ([{"rename": {"a": "ema::a"}}], "ema::a begins like a key of the source 'ema'"),
     "nothing there": ([{"copy": {"ema::z": "z", "a": "y"}}], "copy: none of its patterns matches a key of the source 'ema'"),
     "two recipes": ([{"copy": {"ema::a": "a"}}], r"two recipes for a: a \(as it stands in the source\) and ema::a \(rules\[0\].copy\)"),
@@ -99,7 +99,7 @@ def test_what_cannot_be_meant_is_refused(rules, says):
 
 
 def test_without_any_source_the_hint_says_how_to_declare_one():
-    with pytest.raises(RulesError, match="declare it: `sources: {ema: PATH}`, or --source ema=PATH"):
+    with pytest.raises(RulesError, match=r"declare it: `sources: \{ema: PATH\}`, or --source ema=PATH"):
         planned([{"copy": {"ema::a": "c"}}])
 
 

@@ -40,7 +40,10 @@ GOOD = [
     {"version": 1, "rules": [{"drop": "a", "if": {"not": "b"}}]},
     {"version": 1, "allow": {"missing": "**", "unexpected": ["a"], "casts": "b"}},
     {"version": 1, "sources": {"ema": "ema.pt", "two_2": "sub/two.safetensors"}, "rules": [{"copy": {"ema::a": "a"}}]},
-    {"version": 1, "assert": [{"count": {"match": "a", "equals": 1}}, {"count": {"match": ["a"], "at_least": 1, "at_most": 2}, "why": "x"}]},
+    {
+        "version": 1,
+        "assert": [{"count": {"match": "a", "equals": 1}}, {"count": {"match": ["a"], "at_least": 1, "at_most": 2}, "why": "x"}],
+    },
     {"version": 1, "assert": [{"shape": {"match": "a", "is": [1, None]}}, {"dtype": {"match": "a", "is": "float32"}}]},
     {"version": 1, "assert": [{"dtype": {"match": "a", "is": ["int8", "bool"]}}, {"coverage": {"match": "a", "at_least": 0.5}}]},
     {"version": 1, "assert": [{"equal": {"source": ["a", "b"]}}, {"finite": {"match": "**"}}]},

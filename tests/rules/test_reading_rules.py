@@ -156,7 +156,7 @@ WRONG = [
     ("reshape: {match: a}", "1:1", "reshape needs shape: a list of whole numbers or target", ""),
     ("cast: {match: a, dtype: 32}", "1:25", "dtype is 32; allowed: text", "Quote it"),
     ("cast: {match: a, dtype: float31}", "1:1", "'float31', which is no dtype", "float32"),
-    ("init: {match: a, value: zero}", "1:25", "value is 'zero'; allowed: zeros, ones, model", ""),
+    ("init: {match: a, value: zero}", "1:25", "value is 'zero'; allowed: zeros, ones, normal, model", ""),
     ("adapt_in_channels: {match: a, mode: meen}", "1:37", "mode is 'meen'; allowed: mean, repeat, sum, zero, select", ""),
     # places
     ("squeeze: {dims: 1}", "1:1", "squeeze needs match (the key stays), or source and target", "match: ..."),
@@ -218,7 +218,7 @@ DOCUMENTS = [
     ("version: true", "r:1:10", "version is true", ""),
     ("version:", "r:1:9", "version is nothing", ""),
     ("version: 1\nrulez: []", "r:2:1", "unknown word 'rulez'", "'rules'"),
-    ("version: 1\nsources: []", "r:2:10", "sources is a mapping; found '[]'", ""),
+    ("version: 1\nsources: []", "r:2:10", "sources is a mapping; found []", ""),
     ("version: 1\npresets: wrappers", "r:2:10", "presets is a list; found 'wrappers'", "[wrappers]"),
     ("version: 1\npresets: [wrapers]", "r:2:11", "presets: an item is 'wrapers'; allowed: wrappers, densenet", ""),
     ("version: 1\npresets: [densenet, densenet]", "r:2:21", "presets: 'densenet' is listed twice", ""),

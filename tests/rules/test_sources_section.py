@@ -22,7 +22,7 @@ REFUSED = {
     "a name": ("sources: {my-ema: a.pt}", "f:2:11: sources: 'my-ema' is no alias"),
     "re": ("sources: {re: a.pt}", "f:2:11: sources: 're' is no alias"),
     "no path": ("sources: {ema: 3}", "f:2:16: sources: ema is 3; a path is wanted"),
-    "nothing": ("sources: {ema: }", "f:2:16: sources: ema is nothing"),
+    "nothing": ("sources: {ema: null}", "f:2:16: sources: ema is nothing"),
     "a URL": ("sources: {ema: 'https://host/a.pt'}", "f:2:16: sources: ema is a URL.*--source ema="),
 }
 
