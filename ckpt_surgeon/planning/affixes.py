@@ -28,7 +28,7 @@ def shortened(moves: _Moves) -> tuple[_Prefixes, dict[str, tuple[int, tuple[str,
     keys = sorted(moves)
     stems = _stems(moves)
     prefixes = _elected(stems, keys)
-    untold = [] if len(stems) == 1 and stems.total() == len(keys) else _untold(moves, prefixes, keys)
+    untold = [] if prefixes and len(stems) == 1 and stems.total() == len(keys) else _untold(moves, prefixes, keys)
     if untold:
         prefixes |= _elected(Counter(_module(key, moves[key]) for key in untold if len(moves[key][1]) == 1), keys)
         untold = _untold(moves, prefixes, keys)

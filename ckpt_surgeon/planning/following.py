@@ -98,7 +98,7 @@ class _Following:
     def dropped(self) -> dict[str, str]:
         """The source's parameters of which nothing is left, with the reason."""
         kept = [member.key for member in self.members if not member.is_new]
-        read = {source.key for key in kept for source in sources_of(self.surgery.recipes[key])}
+        read = {source.key for key in kept for source in sources_of(self.surgery.recipes[key]) if not source.file}
         reasons = self.surgery.outcome.dropped
         return {key: reasons.get(key, "no parameter reads it any more") for key in self.keys.values() if key not in read}
 

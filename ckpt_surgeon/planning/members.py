@@ -41,9 +41,9 @@ class Member:
 
 
 def members(surgery: Surgery, moments: Moments, *, resets: bool) -> Iterator[Member]:
-    """The parameters which read one of the optimizer's; then those of the target which are new, in the last group.
+    """The parameters which read one of the optimizer's, or which another source gives; then those of the target which are new.
 
-    The order is the target's, if the source's groups are in the order of its table; else that of the ids which are read.
+    New ones stand in the last group. The order is the target's, if the source's groups are in the order of its table; else that of the ids which are read.
     resets: none takes its state along.
     """
     groups, target = moments.state.groups, surgery.target
@@ -53,7 +53,13 @@ def members(surgery: Surgery, moments: Moments, *, resets: bool) -> Iterator[Mem
     seen: dict[Recipe, str] = {}
     for key, recipe in surgery.recipes.items():
         ids = [moments.ids[read.key] for read in sources_of(recipe) if not read.file and read.key in moments.ids]
-        if not ids or (target and target.kinds.get(key) == "buffer"):
+        if target and target.kinds.get(key) == "buffer":
+            continue
+        if not ids:
+            if groups and _is_taken(key, recipe, surgery, moments):
+                at = moments.ids.get(key, "")
+                place = order.get(key, place_of.get(at, len(place_of)))
+                yield Member(key, group_of.get(at, len(groups) - 1), place, Follower(key), "its values come from another source")
             continue
         plain = uncast(recipe)
         first = seen.setdefault(plain, key)
@@ -62,6 +68,15 @@ def members(surgery: Surgery, moments: Moments, *, resets: bool) -> Iterator[Mem
     if target and groups:
         added = (key for key in _added(target, surgery.outcome))
         yield from (Member(key, len(groups) - 1, order.get(key, len(place_of)), Follower(key), is_new=True) for key in added)
+
+
+def _is_taken(key: str, recipe: Recipe, surgery: Surgery, moments: Moments) -> bool:
+    """Whether a parameter is made of other sources alone; without a target only what bears the name of one is known to be one."""
+    if not any(read.file and not read.is_initial for read in sources_of(recipe)):
+        return False
+    if surgery.target is None:
+        return key in moments.ids
+    return key not in surgery.target.aliases and is_parameter(key, surgery.target)
 
 
 def _is_in_order(source: Header, moments: Moments) -> bool:

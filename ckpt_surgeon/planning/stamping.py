@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ckpt_surgeon.errors import CorruptError
-from ckpt_surgeon.planning.recipe import Recipe, Source
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Outcome
+    from ckpt_surgeon.planning.recipe import Recipe
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.spec import Header
 
@@ -39,6 +39,8 @@ def is_surgery(outcome: Outcome, recipes: Mapping[str, Recipe], order: list[str]
 
 def _takes_others(recipes: Mapping[str, Recipe]) -> bool:
     """Whether a tensor of another source stands in the output as it is: under its own name, it is no less `exact`."""
+    from ckpt_surgeon.planning.recipe import Source
+
     return any(isinstance(recipe, Source) and recipe.file for recipe in recipes.values())
 
 

@@ -109,14 +109,48 @@ def test_in_place_takes_nothing_of_other_files(files):
         surgeon.edit(plan)
 
 
-def test_optimizer_state_does_not_stay_with_a_parameter_of_another_file(tmp_path):
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint with its optimizer, and the model."""
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     torch.save({"state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "main.pt")
-    plan = surgeon.plan(tmp_path / "main.pt", [{"drop": "bias"}, {"copy": {"ema::bias": "bias"}}], sources={"ema": model.state_dict()})
-    assert not plan.keeps_optimizer
+    return tmp_path / "main.pt", model
+
+
+def reopened(path):
+    """The optimizer's state in a file, taken by a new optimizer of the same model."""
+    optimizer = torch.optim.Adam(torch.nn.Linear(3, 2).parameters())
+    optimizer.load_state_dict(torch.load(path)["optimizer"])
+    return optimizer.state_dict()["state"]
+
+
+@pytest.mark.parametrize("target", [None, torch.nn.Linear(3, 2)])
+def test_a_parameter_of_another_source_begins_without_optimizer_state(trained, target, tmp_path):
+    path, model = trained
+    plan = surgeon.plan(path, [{"drop": "weight"}, {"copy": {"ema::weight": "weight"}}], target, sources={"ema": model.state_dict()})
+    if target is None:  # it stands behind the bias now
+        assert list(plan.recipes) == ["bias", "weight"]
+    assert (plan.optimizer.fate, plan.optimizer.followed) == ("followed", ("bias",))
+    assert plan.optimizer.reset == {"weight": "its values come from another source"}
+    if target is not None:
+        surgeon.write(plan, tmp_path / "out.pt")
+        assert list(reopened(tmp_path / "out.pt")) == [1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ({"average": {"source": ["weight", "ema::weight"], "target": "weight"}}, "ema::weight, which is a part of it, has no state"),
+        ({"scale": {"match": "weight", "by": 0.5}}, "scale computes its values anew"),
+    ],
+)
+def test_a_parameter_which_is_computed_is_reset_with_the_reason(trained, rule, why):
+    path, model = trained
+    plan = surgeon.plan(path, [rule], sources={"ema": model.state_dict()})
+    assert (plan.optimizer.followed, plan.optimizer.reset) == (("bias",), {"weight": why})
 
 
 @pytest.mark.parametrize("alias", ["", "a-b", "re", 3])
