@@ -43,8 +43,8 @@ class Member:
 def members(surgery: Surgery, moments: Moments, *, resets: bool) -> Iterator[Member]:
     """The parameters which read one of the optimizer's, or which another source gives; then those of the target which are new.
 
-    New ones stand in the last group. The order is the target's, if the source's groups are in the order of its table; else that of the ids which are read.
-    resets: none takes its state along.
+    New ones stand in the last group. The order is the target's, if the source's groups are in the order of its table; else that of the
+    ids which are read. resets: none takes its state along.
     """
     groups, target = moments.state.groups, surgery.target
     group_of = {each: i for i, group in enumerate(groups) for each in group}

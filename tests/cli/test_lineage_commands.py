@@ -249,3 +249,43 @@ def test_what_a_model_draws_is_left_out_of_what_is_made_anew():
     text = done("verify", "out.safetensors", "--manifest", "--source", "plain.safetensors")
     assert "7 tensors were made from the source anew" in text
     assert "not made anew, since they are a model's own: 2.weight, 2.bias" in text
+
+
+SEVERAL = (
+    "remap",
+    "plain.safetensors",
+    "-e",
+    'drop: "2.**"',
+    "-e",
+    'copy: {"five::2.{leaf}": "2.{leaf}"}',
+    "--source",
+    "five=other.safetensors",
+)
+
+
+def test_keys_of_another_source_bear_its_alias_and_are_made_anew_from_it(folder):
+    done(*SEVERAL, "-o", "out.safetensors")
+    assert "five::2.bias" in done("explain", "out.safetensors", "2.bias")
+    assert str(folder) not in metadata("out.safetensors")[LINEAGE]
+    words = ("verify", "out.safetensors", "--source", "plain.safetensors")
+    assert "made from the source anew, and are the same" in done(*words, "--source", "five=other.safetensors", "--manifest")
+    alone = invoke(*words, "--manifest")
+    assert alone.exit_code == 1
+    assert "--source five=PATH" in alone.stderr
+    assert invoke("verify", "out.safetensors", "--source", "five=other.safetensors", "--manifest").exit_code == 2
+
+
+def test_a_tensor_of_another_source_under_its_own_name_is_a_surgery():
+    words = [word.replace("five::", "twin::") for word in SEVERAL[:-1]]
+    done(*words, "twin=plain.safetensors", "-o", "out.safetensors")
+    assert surgeon.lineage("out.safetensors").origin("2.bias").sources == ("twin::2.bias",)
+    assert surgeon.lineage("out.safetensors").origin("2.bias").classification == "exact"
+
+
+def test_a_manifest_takes_the_place_of_no_source(folder):
+    (folder / "other.safetensors").rename(folder / "five.json")
+    before = (folder / "five.json").read_bytes()
+    words = [word.replace("other.safetensors", "five.json") for word in SEVERAL]
+    result = invoke(*words, "-o", "out.safetensors", "--lineage", "five.json", "--force")
+    assert result.exit_code != 0
+    assert (folder / "five.json").read_bytes() == before

@@ -90,7 +90,7 @@ def test_the_optimizer_is_kept_while_it_fits_and_dropped_by_name_when_not():
     kept = done("remap", "trained.pth", "-e", "add_prefix: net.", "-o", "renamed.pth")
     assert "optimizer state kept: optimizer" in kept.stdout
     assert "optimizer" in torch.load("renamed.pth")
-    lost = done("remap", "trained.pth", "-e", "transpose: {match: weight, dims: [0, 1]}", "--optimizer", "drop", "-o", "turned.pth")
+    lost = done("remap", "trained.pth", "-e", "transpose: {match: weight, dims: [0, 1]}", "-o", "turned.pth")
     assert "the optimizer state 'optimizer' is dropped" in lost.stdout
     assert "optimizer" not in torch.load("turned.pth")
 

@@ -297,3 +297,39 @@ def test_whole_numbers_are_cast_back_only_where_they_were_cast():
     inverse = surgeon.invert(tensors("a", "b", dtype=torch.int32), [{"cast": {"match": "a", "dtype": "int64"}}])
     assert [pattern.text for pattern in inverse.allow.casts] == ["a"]
     assert DTYPES["int64"].holds(DTYPES["int32"])
+
+
+EMA = tensors("a.weight", "c")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"rename": {"ema::c": "c"}},
+        {"copy": {"ema::{k:path}": "ema.{k}"}},
+        {"average": {"source": ["ema::a.weight", "ema::c"], "target": "d"}},
+    ],
+)
+def test_what_other_sources_gave_is_left_out_again(rule):
+    plan = surgeon.plan(PLAIN, [rule], sources={"ema": EMA})
+    inverse = surgeon.invert(PLAIN, [rule], sources={"ema": EMA})
+    assert names([(each.op.name,) for each in inverse.rules]) == ["drop"]
+    assert plan.header.entries != plan.source.entries
+    assert compare(surgeon.plan(plan.header, inverse).header, plan.source).same
+
+
+def test_values_which_are_mixed_with_those_of_other_sources_are_named():
+    rule = {"ema": {"source": ["a.weight", "ema::a.weight"], "target": "a.weight", "decay": 0.9}}
+    with pytest.raises(surgeon.InverseError, match=r"ema: it mixes these with tensors of other sources.*a\.weight, ema::a\.weight"):
+        surgeon.invert(PLAIN, [rule], sources={"ema": EMA})
+
+
+def test_the_way_back_is_refused_where_sources_mix(tmp_path):
+    surgeon.write(surgeon.plan(PLAIN, [], None), tmp_path / "plain.pt")
+    rule = {"average": {"source": ["a.weight", "ema::a.weight"], "target": "a.weight"}}
+    plan = surgeon.plan(tmp_path / "plain.pt", [rule], sources={"ema": EMA})
+    with pytest.raises(surgeon.InverseError, match="average: it mixes these with tensors of other sources"):
+        surgeon.write(plan, tmp_path / "out.pt", check_roundtrip=True)
+    assert not (tmp_path / "out.pt").exists()
+    added = surgeon.plan(tmp_path / "plain.pt", [{"copy": {"ema::c": "c"}}], sources={"ema": EMA})
+    assert "there and back" in " ".join(surgeon.write(added, tmp_path / "out.pt", check_roundtrip=True).notes)
