@@ -9,7 +9,10 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["DTYPES", "DType", "Entry", "Envelope", "Header", "Kind", "Opaque", "TableSummary", "TensorSpec"]
+__all__ = ["DTYPES", "LINEAGE", "DType", "Entry", "Envelope", "Header", "Kind", "Opaque", "TableSummary", "TensorSpec"]
+
+# The text metadata in which an output tells where its keys come from.
+LINEAGE = "ckpt_surgeon.lineage"
 
 Kind = Literal["parameter", "buffer"]
 

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.spec import LINEAGE, Header
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Outcome
-    from ckpt_surgeon.spec import Header
 
-__all__ = ["HISTORY", "LINEAGE", "PLAN", "is_digest", "is_surgery", "stamped"]
+__all__ = ["HISTORY", "PLAN", "is_digest", "is_surgery", "stamped"]
 
 RULES: Final = "ckpt_surgeon.rules"
-LINEAGE: Final = "ckpt_surgeon.lineage"
 PLAN: Final = "ckpt_surgeon.plan"
 HISTORY: Final = "ckpt_surgeon.history"
 # Of a file which is remapped by a program every day: a quarter of a year, in 7 kB.
