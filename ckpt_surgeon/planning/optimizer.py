@@ -28,8 +28,8 @@ def _no_number(key: str) -> bytes:
 class Optimizers:
     """What is to become of the optimizers' states, and what they hold; the latter is asked only where it is needed.
 
-    states: place -> state (None: of a form which is not known). has_names: whether they name their parameters. number: key of a tensor of one
-    element -> its bytes.
+    states: place -> state (None: of a form which is not known). has_names: whether they name their parameters.
+    number: key of a tensor of one element -> its bytes.
     """
 
     mode: OptimizerMode = "follow"
