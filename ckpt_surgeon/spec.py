@@ -9,7 +9,6 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
-<<<<<<< HEAD
 __all__ = [
     "DTYPES",
     "DType",
@@ -17,6 +16,7 @@ __all__ = [
     "Envelope",
     "Header",
     "Kind",
+    "LINEAGE",
     "Opaque",
     "OptimizerState",
     "ParameterId",
@@ -24,12 +24,9 @@ __all__ = [
     "TensorSpec",
     "state_key",
 ]
-=======
-__all__ = ["DTYPES", "LINEAGE", "DType", "Entry", "Envelope", "Header", "Kind", "Opaque", "TableSummary", "TensorSpec"]
 
 # The text metadata in which an output tells where its keys come from.
 LINEAGE = "ckpt_surgeon.lineage"
->>>>>>> w3
 
 Kind = Literal["parameter", "buffer"]
 ParameterId = int | str

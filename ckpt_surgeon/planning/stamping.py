@@ -12,15 +12,9 @@ from ckpt_surgeon.spec import LINEAGE, Header
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Outcome
-<<<<<<< HEAD
     from ckpt_surgeon.rules.rule import Rules
-    from ckpt_surgeon.spec import Header
 
-__all__ = ["HISTORY", "LINEAGE", "PLAN", "REPEATED", "is_digest", "is_repeated", "is_surgery", "stamped"]
-=======
-
-__all__ = ["HISTORY", "PLAN", "is_digest", "is_surgery", "stamped"]
->>>>>>> w3
+__all__ = ["HISTORY", "PLAN", "REPEATED", "is_digest", "is_repeated", "is_surgery", "stamped"]
 
 REPEATED: Final = "these rules have made the source already: it bears their digest"
 RULES: Final = "ckpt_surgeon.rules"
