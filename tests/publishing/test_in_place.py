@@ -354,7 +354,7 @@ FORGED = {
 def test_a_damaged_or_forged_journal_makes_nobody_write(file, data):
     journal = plant(file)
     journal.write_bytes(data)
-    with pytest.raises(CorruptError, match="damaged, or none"):
+    with pytest.raises(CorruptError, match="damaged, or is no journal"):
         recover(file)
     assert file.read_bytes() == OLD
     assert journal.read_bytes() == data
