@@ -17,7 +17,8 @@ from ckpt_surgeon.keeping import differences, kept
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source, sources_of
 from ckpt_surgeon.publishing import edited, require_editable
-from ckpt_surgeon.sources import open_readers, split_table
+from ckpt_surgeon.readers import open_readers
+from ckpt_surgeon.sources import split_table
 from ckpt_surgeon.spec import Header
 
 __all__ = ["edit", "obstacles"]
@@ -71,10 +72,19 @@ def _prepared(plan: Plan, reader: Reader | None) -> tuple[str, Header, Edit]:
         raise RulesError([*problems[:_MOST_LISTED], *left, Problem("in place, each tensor has to keep its bytes", path, _HINT)])
     header = _in_file_order(plan)
     with open_readers(plan, reader) as readers:
+        _check_values(plan, readers)
         try:
             return path, header, editor(readers[""], header, kept(plan, readers[""]))
         except SurgeryError as error:
             raise error.located(path) from error
+
+
+def _check_values(plan: Plan, readers: dict[str, Reader]) -> None:
+    if plan.guards:
+        from ckpt_surgeon.evaluation import Evaluator
+        from ckpt_surgeon.guarding import check_values
+
+        check_values(plan, Evaluator(readers))
 
 
 def _path(plan: Plan) -> str:

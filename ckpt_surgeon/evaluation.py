@@ -17,7 +17,7 @@ from ckpt_surgeon.spec import Opaque, TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Evaluator", "flat_bytes", "same_bytes"]
+__all__ = ["Evaluator", "equal_pieces", "flat_bytes", "same_bytes"]
 
 # Computed at once of a tensor whose elements are computed one by one: what stays in the cache, and a multiple of every element.
 _PIECE_BYTES: Final = 1024 * 1024
@@ -58,11 +58,17 @@ class Evaluator:
 
     def parts(self, recipe: Recipe) -> Iterable[Part]:
         """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else computed buffers."""
+        found = self._in_pieces(recipe)
+        return [_buffer(self.tensor(recipe))] if found is None else found
+
+    def _in_pieces(self, recipe: Recipe) -> Iterable[Part] | None:
+        """The bytes of a recipe where no more than a piece of any tensor has to be in memory for them; else None."""
         ranges = self.ranges(recipe)
-        if ranges is not None:
+        if ranges is not None or isinstance(recipe, Source) or not recipe.op.is_elementwise:
             return ranges
-        inputs = self.ranges(recipe.inputs[0]) if isinstance(recipe, Derived) and recipe.op.is_elementwise else None
-        return [_buffer(self.tensor(recipe))] if inputs is None or isinstance(recipe, Source) else _streamed(recipe, inputs)
+        inputs = [self._in_pieces(part) for part in recipe.inputs]
+        known = [parts for parts in inputs if parts is not None]
+        return _streamed(recipe, known) if len(known) == len(inputs) else None
 
     def ranges(self, recipe: Recipe) -> list[FileRange] | None:
         """The runs of source bytes, merged where they touch, of which the tensor consists; None where values are computed.
@@ -120,21 +126,47 @@ def _applied(recipe: Derived, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.T
     try:
         return recipe.op.apply(inputs)
     except RulesError as error:
-        keys = listed([source.key for source in sources_of(recipe)])
+        keys = listed([source.name for source in sources_of(recipe)])
         raise RulesError([replace(problem, what=f"{keys}: {problem.what}") for problem in error.problems]) from error
 
 
-def _streamed(recipe: Derived, inputs: Iterable[FileRange]) -> Iterator[Part]:
-    """The output of an op which takes its elements one by one, a piece at a time."""
+def _streamed(recipe: Derived, inputs: Sequence[Iterable[Part]]) -> Iterator[Part]:
+    """The output of an op which takes its elements one by one, a piece of all its inputs at a time."""
     import torch
 
-    spec = recipe.inputs[0].spec
-    assert isinstance(spec, TensorSpec)  # nothing is computed of an opaque entry
-    dtype: torch.dtype = getattr(torch, spec.dtype.name)
-    for each in inputs:
-        for piece in pieces(each, _PIECE_BYTES):
-            (output,) = _applied(recipe, (torch.frombuffer(bytearray(piece), dtype=dtype),))
-            yield _buffer(output)
+    specs = [part.spec for part in recipe.inputs if isinstance(part.spec, TensorSpec)]  # nothing is computed of an opaque entry
+    types = [getattr(torch, spec.dtype.name) for spec in specs]
+    elements = _PIECE_BYTES // max(spec.dtype.itemsize for spec in specs)
+    cut = [equal_pieces(parts, elements * spec.dtype.itemsize) for parts, spec in zip(inputs, specs, strict=True)]
+    for together in zip(*cut, strict=True):
+        given = tuple(torch.frombuffer(bytearray(piece), dtype=dtype) for piece, dtype in zip(together, types, strict=True))
+        (output,) = _applied(recipe, given)
+        yield _buffer(output)
+
+
+def equal_pieces(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:
+    """The bytes of parts in pieces of `nbytes`, the last one shorter, however the parts are cut."""
+    rest = bytearray()
+    for piece in _cut(parts, nbytes):
+        if not rest and len(piece) == nbytes:
+            yield piece
+            continue
+        rest += piece
+        if len(rest) >= nbytes:
+            yield bytes(rest[:nbytes])
+            del rest[:nbytes]
+    if rest:
+        yield bytes(rest)
+
+
+def _cut(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:
+    """Each part in pieces of at most `nbytes`."""
+    for part in parts:
+        if isinstance(part, FileRange):
+            yield from pieces(part, nbytes)
+            continue
+        view = memoryview(part)
+        yield from (bytes(view[start : start + nbytes]) for start in range(0, len(view), nbytes))
 
 
 def _buffer(tensor: torch.Tensor) -> memoryview:

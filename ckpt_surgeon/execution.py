@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
-from ckpt_surgeon.formats.protocol import Keep, Reader
+from ckpt_surgeon.formats.protocol import Keep, Part, Reader
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keeping import differences, kept, optimizer_differences
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.manifests import manifest_of, manifest_path
 from ckpt_surgeon.planning import Plan, Recipe, make_plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
-from ckpt_surgeon.sources import Progress, open_readers, split_table
+from ckpt_surgeon.readers import open_readers
+from ckpt_surgeon.sources import Progress, split_table
 from ckpt_surgeon.spec import Header, Opaque
 
 if TYPE_CHECKING:
     from ckpt_surgeon.digests import Digester
+    from ckpt_surgeon.guarding import Watch
 
 __all__ = ["write"]
 
@@ -52,8 +54,9 @@ def write(
     progress: called with (bytes done, bytes in all). reader: the source, where it is open already. The output is opened
     again and compared with the plan before it takes its name.
 
-    Raises DiskError, CoverageError (an entry which the format cannot hold), and the errors of the source's format;
-    InverseError where the way back is asked for and there is none; SurgeryError for a digest which is unknown or not installed.
+    Raises DiskError, CoverageError (an entry which the format cannot hold, a guard on values which does not hold), and the errors of
+    the source's format; InverseError where the way back is asked for and there is none; SurgeryError for a digest which is unknown or
+    not installed.
     """
     from ckpt_surgeon.formats.creating import format_of
 
@@ -65,17 +68,20 @@ def write(
     back = _way_back(plan) if check_roundtrip else None
     header = plan.header if form == "torch" else _without_envelope(plan, bare)
     beside = manifest_path(lineage, destination)
+    watch = _watch(plan)
     with uncollected(), open_readers(plan, reader) as readers:
         manifest = manifest_of(plan, header, beside, has_metadata=form != "torch")
         header = replace(header, metadata={**header.metadata, **manifest.texts})
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
         keep = replace(kept(plan, None if bare or form != "torch" else readers[""]), checks=check, offsets=offsets)
-        output = _Output(destination, form, header, keep, max_shard_size, digester)
+        output = _Output(destination, form, header, keep, max_shard_size, digester, watch)
         publish = publish_folder if form == "sharded" else publish_file
-        to_publish: dict[str, Any] = {"force": force, "sources": _files(plan.given_source)}
+        to_publish: dict[str, Any] = {"force": force, "sources": _files(plan.given_source, *plan.given_others.values())}
         with manifest.publishing(**to_publish) as write_manifest, publish(destination, **to_publish) as temporary:
             output.fill(temporary, plan, evaluator, progress)
+            if watch is not None:
+                watch.finish(evaluator)
             output.read_back(temporary, back, readers[""])
             write_manifest(plan.header, digester.digests(plan.header) if digester else None)
     left = tuple(_beside(plan)) if bare else ()
@@ -89,6 +95,14 @@ def _digester(algorithm: str | None) -> Digester | None:
     from ckpt_surgeon.digests import Digester
 
     return Digester(algorithm)
+
+
+def _watch(plan: Plan) -> Watch | None:
+    if not plan.guards:
+        return None
+    from ckpt_surgeon.guarding import Watch
+
+    return Watch(plan)
 
 
 def _way_back(plan: Plan) -> Plan:
@@ -152,13 +166,13 @@ def _offsets(plan: Plan, evaluator: Evaluator) -> dict[str, int]:
     return {key: found[0].offset for key, found in ranges.items() if found}
 
 
-def _files(given: Any) -> list[str]:
-    return [split_table(os.fspath(given))[0]] if isinstance(given, str | os.PathLike) else []
+def _files(*given: Any) -> list[str]:
+    return [split_table(os.fspath(each))[0] for each in given if isinstance(each, str | os.PathLike)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What is to stand at a destination: its format, its header, what is kept of the source, and what takes digests of it."""
+    """What is to stand at a destination: its format, its header, what is kept of the source, what takes digests and looks at it."""
 
     destination: str
     form: str
@@ -166,6 +180,7 @@ class _Output:
     keep: Keep
     max_shard_size: int | None
     digester: Digester | None
+    watch: Watch | None
 
     def fill(self, path: str, plan: Plan, evaluator: Evaluator, progress: Progress | None) -> None:
         """Write every tensor of the plan to a new file (or folder) at `path`."""
@@ -178,8 +193,7 @@ class _Output:
                 if isinstance(recipe.spec, Opaque):
                     continue
                 parts = evaluator.parts(recipe)
-                is_digested = self.digester is not None and key in plan.recipes
-                writer.write(key, self.digester.passing(key, parts) if self.digester and is_digested else parts)
+                writer.write(key, self._passing(key, parts) if key in plan.recipes else parts)
                 done += recipe.spec.nbytes
                 if progress is not None:
                     progress(done, total)
@@ -187,6 +201,12 @@ class _Output:
         except BaseException:
             writer.abort()
             raise
+
+    def _passing(self, key: str, parts: Iterable[Part]) -> Iterable[Part]:
+        """The bytes of a tensor, past those who look at them."""
+        for each in (self.watch, self.digester):
+            parts = parts if each is None else each.passing(key, parts)
+        return parts
 
     def _recipes(self, plan: Plan) -> dict[str, Recipe]:
         """All which is written: the tensors, then those which the optimizers hold, as far as they are made anew."""

@@ -64,7 +64,7 @@ def manifest_of(plan: Plan, header: Header, path: str | None, *, has_metadata: b
 
     Where nothing changed but the order of keys, none is in the header: what one there tells of an earlier surgery stays true.
     """
-    has_texts = has_metadata and is_surgery(plan.outcome, list(plan.header.entries), plan.source)
+    has_texts = has_metadata and is_surgery(plan.outcome, plan.recipes, list(plan.header.entries), plan.source)
     if not has_texts and path is None:
         return Manifest()
     from ckpt_surgeon.planning import embedded, lineage_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +49,20 @@ def lineage(path: Any, manifest: str | None = None) -> Lineage:
         return _lineage(reader.header, path, manifest)
 
 
-def verify_lineage(path: Any, manifest: str | None = None, *, source: Any = None, progress: Progress | None = None) -> Proof:
+def verify_lineage(
+    path: Any,
+    manifest: str | None = None,
+    *,
+    source: Any = None,
+    sources: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Proof:
     """Prove that a checkpoint is what its manifest tells.
 
     Its keys, their shapes and dtypes must be those of the plan which it names; where the manifest has digests, its tensors are read
     and compared with them. source: the checkpoint which it was made from; each tensor is made from it anew, one at a time, and compared
-    byte for byte. progress: called with (bytes done, bytes in all) in each pass.
+    byte for byte. sources: alias -> another source, where it is made of several. progress: called with (bytes done, bytes in all) in
+    each pass.
 
     Raises CoverageError for whatever is not so, and what `lineage` and reading raise.
     """
@@ -63,7 +72,8 @@ def verify_lineage(path: Any, manifest: str | None = None, *, source: Any = None
         digested = _compare_digests(reader, told, progress)
         if source is None:
             return Proof(told, len(reader.header), digested)
-        with open_source(source) as given:
+        with ExitStack() as stack:
+            given = {alias: stack.enter_context(open_source(each)) for alias, each in {"": source, **(sources or {})}.items()}
             made, left_out = _compare_made(reader, given, told, progress)
         return Proof(told, len(reader.header), digested, made, left_out)
 
@@ -107,16 +117,17 @@ def _compare_digests(reader: Reader, told: Lineage, progress: Progress | None) -
     return len(found.tensors)
 
 
-def _compare_made(reader: Reader, source: Reader, told: Lineage, progress: Progress | None) -> tuple[int, tuple[str, ...]]:
-    """How many tensors were made from the source and found the same; and the keys which cannot be made from it alone."""
+def _compare_made(reader: Reader, given: Mapping[str, Reader], told: Lineage, progress: Progress | None) -> tuple[int, tuple[str, ...]]:
+    """How many tensors were made from the sources and found the same; and the keys which cannot be made from them alone."""
     from ckpt_surgeon.evaluation import Evaluator, same_bytes
     from ckpt_surgeon.planning.replaying import needs_model, recipe_of
 
-    header, evaluator = reader.header, Evaluator({"": source})
+    header, evaluator = reader.header, Evaluator(given)
     keys = [key for key in header.tensors if key not in header.aliases]
     left_out = tuple(key for key in keys if needs_model(told.origin(key)))
-    nbytes = header.nbytes + source.header.nbytes
-    recipes = {key: recipe_of(told.origin(key), source.header, nbytes) for key in keys if key not in set(left_out)}
+    headers = {alias: each.header for alias, each in given.items()}
+    nbytes = header.nbytes + sum(each.nbytes for each in headers.values())
+    recipes = {key: recipe_of(told.origin(key), headers, nbytes) for key in keys if key not in set(left_out)}
     wrong = [escape(key) for key, recipe in recipes.items() if recipe.spec != header.entries[key]]
     refuse(wrong, "these tensors are not of the shape or dtype which their manifest makes of the source")
     done = 0

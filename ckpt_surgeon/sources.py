@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from ckpt_surgeon.errors import CorruptError, DiskError, ModelError
+from ckpt_surgeon.errors import CorruptError, DiskError, ModelError, RulesError
+from ckpt_surgeon.model.header_reader import HeaderReader
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
-    import torch
-
-    from ckpt_surgeon.disk import FileRange
     from ckpt_surgeon.formats.protocol import Reader
     from ckpt_surgeon.keys.pattern import Pattern
-    from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.rules.rule import Allow, Rules
 
-__all__ = ["Progress", "allowing", "header_of", "is_factory", "open_readers", "open_source", "require_values", "rules_of", "split_table"]
+__all__ = [
+    "Progress",
+    "allowing",
+    "header_of",
+    "headers_of",
+    "is_factory",
+    "open_source",
+    "others_of",
+    "require_values",
+    "rules_of",
+    "split_table",
+]
 
 Progress = Callable[[int, int | None], None]
 
-_NO_WEIGHTS = "give a checkpoint; are source and target the wrong way round?"
 _SCHEMES = ("http://", "https://")
-
-
-class HeaderReader:
-    """A header without weights: a model to be, or a Header given as a value."""
-
-    def __init__(self, header: Header) -> None:
-        self.header = header
-
-    def read(self, key: str) -> torch.Tensor:
-        raise ModelError("there are no weights to read: a model, or a header alone, was given as the source", where=key, hint=_NO_WEIGHTS)
-
-    def read_opaque(self, key: str) -> Any:
-        raise ModelError("there are no weights to read: a model, or a header alone, was given as the source", where=key, hint=_NO_WEIGHTS)
-
-    def span(self, key: str) -> FileRange | None:
-        return None
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def open_source(given: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Reader:
@@ -88,6 +69,24 @@ def require_values(reader: Reader, role: str) -> None:
             f"the {role} has no values: it is a model on the meta device, or a header alone",
             hint="give a checkpoint; in Python, a module or a state_dict with weights",
         )
+
+
+def others_of(rules: Rules, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The other sources which rules may name, by their aliases: those which the rules declare, or what is given instead.
+
+    Raises RulesError for a name which is no alias.
+    """
+    from ckpt_surgeon.keys.aliases import is_alias
+
+    for alias in given or {}:
+        if not isinstance(alias, str) or not is_alias(alias):
+            raise RulesError(f"{alias!r} is no alias of a source", hint="it is of letters, digits and underscores, and not `re`")
+    return {**rules.sources, **(given or {})}
+
+
+def headers_of(others: Mapping[str, Any], *, progress: Progress | None = None) -> dict[str, Header]:
+    """The headers of other sources by their aliases; see `open_source`."""
+    return {alias: header_of(given, progress=progress) for alias, given in others.items()}
 
 
 def is_factory(name: str) -> bool:
@@ -130,65 +129,6 @@ def _open_fetched(path: str, table: str | None) -> Reader:
     except CorruptError as error:
         hint = f"the download is kept; delete it to fetch it again: {path}"
         raise CorruptError(replace(problem, hint=hint) for problem in error.problems) from error
-
-
-@contextmanager
-def open_readers(plan: Plan, reader: Reader | None = None) -> Iterator[dict[str, Reader]]:
-    """The open readers which a plan's sources name: the source itself (empty), and the model's own initialization.
-
-    reader: the source, where it is open already; it stays the caller's.
-    Raises DiskError when the source is no longer what the plan was made from.
-    """
-    if plan.given_source is None:
-        raise ModelError("the plan was made from a header alone; there are no weights to read", hint="make it from a path or a state_dict")
-    from ckpt_surgeon.planning.optimizer_plan import OPTIMIZER
-
-    with ExitStack() as stack:
-        if reader is None:
-            reader = stack.enter_context(open_source(plan.given_source, arguments=plan.arguments))
-        if reader.header is not plan.source and _planned_from(reader.header) != _planned_from(plan.source):
-            raise DiskError("the source has changed since the plan was made", hint="run it again")
-        readers = {"": reader}
-        if plan.optimizer.recipes:
-            readers[OPTIMIZER] = _optimizer_tensors(reader)
-        for file, keys in _initialized(plan).items():
-            readers[file] = stack.enter_context(_initial(plan, file, keys))
-        yield readers
-
-
-def _optimizer_tensors(reader: Reader) -> Reader:
-    from ckpt_surgeon.formats.torch_checkpoint import TorchCheckpoint
-
-    assert isinstance(reader, TorchCheckpoint)  # only such a source has optimizers, and the plan was made from this header
-    return reader.optimizer_tensors
-
-
-def _planned_from(header: Header) -> tuple[object, ...]:
-    """What of a header a plan rests on: its entries in order, their ties, and what stands around them."""
-    return list(header.entries.items()), dict(header.aliases), header.envelope
-
-
-def _initialized(plan: Plan) -> dict[str, list[str]]:
-    from ckpt_surgeon.planning import sources_of
-
-    found: dict[str, list[str]] = {}
-    for recipe in plan.recipes.values():
-        for source in sources_of(recipe):
-            if source.file:
-                found.setdefault(source.file, []).append(source.key)
-    return found
-
-
-def _initial(plan: Plan, file: str, keys: list[str]) -> Reader:
-    from ckpt_surgeon.model import initial_tensors
-
-    model = plan.given_target
-    is_path = isinstance(model, str | os.PathLike)
-    if model is None or isinstance(model, Header | Mapping) or (is_path and not is_factory(os.fspath(model))):
-        raise ModelError(
-            "`init: {value: model}` needs a target which is a model: a module or `pkg.module:factory`", hint="or say value: zeros"
-        )
-    return initial_tensors(os.fspath(model) if is_path else model, int(file.partition(":")[2]), keys, arguments=plan.arguments)
 
 
 def rules_of(given: Any) -> Rules:

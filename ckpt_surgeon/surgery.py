@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import SurgeryError
 from ckpt_surgeon.garbage import uncollected
-from ckpt_surgeon.sources import Progress, allowing, header_of, open_source, require_values, rules_of
+from ckpt_surgeon.sources import Progress, allowing, header_of, headers_of, open_source, others_of, require_values, rules_of
 from ckpt_surgeon.spec import Header
 
 if TYPE_CHECKING:
@@ -56,12 +56,13 @@ def diff(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     values: bool = False,
+    sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Diff:
     """What stands between a source and a target, before any load, by headers alone; with rules: after them.
 
-    values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`.
+    values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`. sources: as of `plan`.
     progress: as of `inspect`; of values, called with (bytes compared, bytes in all). Raises what `inspect` raises, RulesError, and
     ModelError for values of a model which has none. Differences are the answer, not an error.
     """
@@ -75,15 +76,18 @@ def diff(
         if known.rules or values:
             from ckpt_surgeon.planning import rewrite
 
-            draft = rewrite(known, given.header, wanted.header, variables=variables)
+            others = others_of(known, sources)
+            draft = rewrite(known, given.header, wanted.header, variables=variables, others=headers_of(others, progress=progress))
         if known.rules:
             header, new = draft.header, draft.new
         found = compare(header, wanted.header, allow_missing=allow.missing, allow_unexpected=allow.unexpected, new=new)
         if not values:
             return found
         from ckpt_surgeon.distance import compare_values
+        from ckpt_surgeon.readers import open_others
 
-        return replace(found, values=compare_values(found, draft, given, wanted, progress))
+        with open_others(others, draft.others) as readers:
+            return replace(found, values=compare_values(found, draft, {"": given, **readers}, wanted, progress))
 
 
 def _opened(given: Any, role: str, *, needs_values: bool, arguments: Mapping[str, Any] | None, progress: Progress | None) -> Reader:
@@ -103,6 +107,7 @@ def plan(
     allow_unexpected: Iterable[str] = (),
     require_coverage: float | None = None,
     optimizer: OptimizerMode = "follow",
+    sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     reader: Reader | None = None,
@@ -112,6 +117,7 @@ def plan(
 
     rules: a path, a document (dict), a list of rules, or Rules; None is a conversion. Without a target, untouched keys
     pass through. optimizer: `follow`, `reset` or `drop` the optimizer's state beside the weights; see `Plan.optimizer`.
+    sources: alias -> another source, as rules name it (`alias::pattern`); it overrides what the rules declare.
     reader: the source, where it is open already, so that a large header is not read twice; `write` takes it, too.
     once: refuse a source which bears the digest of these rules already; else it is noted.
     Raises what `inspect` raises, RulesError, CoverageError and NothingLoadedError (see `make_plan`);
@@ -120,10 +126,12 @@ def plan(
     from ckpt_surgeon.planning import make_plan
 
     known = rules_of(rules)
+    others = others_of(known, sources)
     opened = open_source(source, arguments=arguments, progress=progress) if reader is None else nullcontext(reader)
     with opened as given_reader:
         wanted = None if target is None else header_of(target, arguments=arguments, progress=progress)
         demands: dict[str, Any] = {"allow": allowing(allow_missing, allow_unexpected), "require_coverage": require_coverage}
+        demands["others"] = headers_of(others, progress=progress)
         with uncollected():
             optimizers = _optimizers(given_reader, optimizer)
             made = make_plan(known, given_reader.header, wanted, variables=variables, **demands, optimizers=optimizers)
@@ -132,7 +140,7 @@ def plan(
 
         raise SurgeryError(REPEATED, hint="it is the output of an earlier run; leave out --once (`once`) to run them again")
     given = None if isinstance(source, Header) else source
-    return replace(made, given_source=given, given_target=target, arguments=dict(arguments or {}))
+    return replace(made, given_source=given, given_target=target, given_others=others, arguments=dict(arguments or {}))
 
 
 def invert(
@@ -143,18 +151,20 @@ def invert(
     *,
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
+    sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Rules:
     """The rules which undo `rules` on the keys of this source, from headers alone; proven to lead back to its keys, specs and ties.
 
-    They are made for the output of `plan(source, rules, target, variables)` and need no target. The arguments are those of `plan`.
+    They are made for the output of `plan(source, rules, target, variables)` and need neither a target nor other sources: what was
+    taken of these is left out. The arguments are those of `plan`.
     Raises InverseError with every rule and key which cannot be undone bit for bit, and what `plan` raises.
     """
     from ckpt_surgeon.inversion import invert_plan
 
     allowed: dict[str, Any] = {"allow_missing": allow_missing, "allow_unexpected": allow_unexpected}
-    made = plan(source, rules, target, variables, **allowed, arguments=arguments, progress=progress)
+    made = plan(source, rules, target, variables, **allowed, sources=sources, arguments=arguments, progress=progress)
     with uncollected():
         return invert_plan(made)
 

@@ -14,8 +14,9 @@ from ckpt_surgeon.evaluation import Evaluator, same_bytes
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan, Source, make_plan, sources_of
+from ckpt_surgeon.readers import open_readers
 from ckpt_surgeon.rules.rule import Rules
-from ckpt_surgeon.sources import Progress, allowing, header_of, is_factory, open_readers, open_source, rules_of
+from ckpt_surgeon.sources import Progress, allowing, header_of, headers_of, is_factory, open_source, others_of, rules_of
 from ckpt_surgeon.spec import Header, Opaque, TensorSpec
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def verify(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     require_coverage: float | None = None,
+    sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -47,7 +49,7 @@ def verify(
     `load_state_dict` runs on a copy of it, on `device` (`auto`: the GPU if there is one, else the CPU), and every tensor
     is compared with the file afterwards. At most the model and its largest tensor are in memory; the given model stays as
     it is. rules: what they allow holds here too. source: the checkpoint from which rules made this one; header and bytes
-    must be those of the plan.
+    must be those of the plan. sources: alias -> another source which the rules name.
 
     Returns the outcome of the load, whose last notes say what was done and on which device. Raises CoverageError for
     whatever is not so, ModelError for a device which is not there, and the errors of the file's format.
@@ -59,11 +61,14 @@ def verify(
     with open_source(path) as reader:
         allowed = Rules(allow=known.allow)
         plan = make_plan(allowed, reader.header, wanted, variables=variables, require_coverage=require_coverage)
+        others = others_of(known, sources)
+        given = {"given_target": target, "given_others": others, "arguments": dict(arguments or {})}
         notes = [f"{_count(reader.header)} were read back"]
         passes = (source is not None) + (2 if place in ("cpu", "cuda") else 1)
         check = _Check(reader, plan, _Steps(progress, reader.header, passes))
         if source is not None:
-            notes.append(check.against_plan(_planned(known, source, target, wanted, variables, arguments)))
+            made = make_plan(known, header_of(source), wanted, variables=variables, others=headers_of(others))
+            notes.append(check.against_plan(replace(made, given_source=source, **given)))
         if model is None:
             check.read_all()
         else:
@@ -96,13 +101,6 @@ def _place(device: str, model: nn.Module | None) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
-
-
-def _planned(
-    rules: Rules, source: Any, target: Any, wanted: Header, variables: Mapping[str, Any] | None, arguments: Mapping[str, Any] | None
-) -> Plan:
-    made = make_plan(rules, header_of(source), wanted, variables=variables)
-    return replace(made, given_source=source, given_target=target, arguments=dict(arguments or {}))
 
 
 @dataclass(slots=True)

@@ -25,8 +25,9 @@ def command(view: View, source: str, target: str, values: bool, stat: bool, give
     from ckpt_surgeon.surgery import diff
 
     options: dict[str, Any] = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected, "values": values}
+    options |= {"sources": given.sources, "arguments": given.arguments}
     with view.progress("reading") as progress:
-        found = diff(source, target, given.rules, given.variables, **options, arguments=given.arguments, progress=progress)
+        found = diff(source, target, given.rules, given.variables, **options, progress=progress)
     view.show(DiffReport(found, source, target, stat, view.verbose))
     is_good = found.is_equal if values else found.same
     return 0 if is_good and found.coverage >= (given.require_coverage or 0) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -35,9 +36,11 @@ def command(view: View, source: str, key: str, target: str | None, manifest: str
     from ckpt_surgeon.report.explanation import ExplanationReport
     from ckpt_surgeon.surgery import plan
 
-    allowed: dict[str, Any] = {"allow_missing": _EVERYTHING, "allow_unexpected": _EVERYTHING}
+    options: dict[str, Any] = {"allow_missing": _EVERYTHING, "allow_unexpected": _EVERYTHING}
+    options |= {"sources": given.sources, "arguments": given.arguments}
+    rules = given.rules and replace(given.rules, guards=())
     with view.progress("reading") as progress:
-        made = plan(source, given.rules, target, given.variables, **allowed, arguments=given.arguments, progress=progress)
+        made = plan(source, rules, target, given.variables, **options, progress=progress)
     view.show(ExplanationReport(explain(made, key)))
     return 0
 

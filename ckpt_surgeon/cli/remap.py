@@ -63,6 +63,7 @@ def command(view: View, source: str, target: str | None, given: Given, **wanted:
                 **given.demands,
                 "optimizer": wanted["optimizer"],
                 "once": wanted["once"],
+                "sources": given.sources,
                 "arguments": given.arguments,
                 "progress": progress,
             }
@@ -177,6 +178,6 @@ def _verified(view: View, source: str, out: str, target: str | None, given: Give
 
     rest: dict[str, Any] = {"arguments": given.arguments, **given.demands}
     if not wanted["in_place"]:
-        rest |= {"rules": given.rules, "source": source, "variables": given.variables}
+        rest |= {"rules": given.rules, "source": source, "sources": given.sources, "variables": given.variables}
     with view.progress("verifying") as progress:
         return verify(source if wanted["in_place"] else out, target, wanted["device"] or "auto", **rest, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -14,20 +15,24 @@ from ckpt_surgeon.errors import Problem, RulesError
 if TYPE_CHECKING:
     from ckpt_surgeon.rules.rule import Rules
 
-__all__ = ["Given", "model_options", "parse_variables", "plugin_option", "rule_options"]
+__all__ = ["Given", "model_options", "parse_sources", "parse_variables", "plugin_option", "rule_options"]
 
 _Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What stood on the command line beside source and target. `rules` are those of the files, then those of `-e`."""
+    """What stood on the command line beside source and target. `rules` are those of the files, then those of `-e`.
+
+    sources: alias -> another source; for `verify`, the source itself under an empty alias.
+    """
 
     rules: Rules | None
     variables: dict[str, Any]
     allow_missing: tuple[str, ...]
     allow_unexpected: tuple[str, ...]
     require_coverage: float | None
+    sources: dict[str, str]
     arguments: dict[str, Any]
 
     @property
@@ -40,8 +45,11 @@ class Given:
         }
 
 
-def rule_options(function: _Function) -> _Function:
-    """Give a command the options of rules; it takes them as its argument `given`."""
+def rule_options(function: _Function, *, names_source: bool = False) -> _Function:
+    """Give a command the options of rules; it takes them as its argument `given`.
+
+    names_source: `--source PATH` names the source itself, which is none of the command's arguments.
+    """
 
     @wraps(function)
     def command(*words: Any, rules: Sequence[str], expressions: Sequence[str], **rest: Any) -> Any:
@@ -51,6 +59,7 @@ def rule_options(function: _Function) -> _Function:
             tuple(rest.pop("allow_missing")),
             tuple(rest.pop("allow_unexpected")),
             rest.pop("require_coverage"),
+            parse_sources(rest.pop("sources"), names_source=names_source),
             rest.pop("arguments"),
         )
         return function(*words, given=given, **rest)
@@ -111,6 +120,29 @@ def parse_variables(pairs: Sequence[str]) -> dict[str, Any]:
     return variables
 
 
+def parse_sources(words: Sequence[str], *, names_source: bool = False) -> dict[str, str]:
+    """`["ema=ema.pt"]` -> `{"ema": "ema.pt"}`. With names_source, a word without an alias stands under the empty one; a path wins.
+
+    Raises click.BadParameter for a word without an alias where each needs one, and for an alias which is given twice.
+    """
+    if not words:
+        return {}
+    from ckpt_surgeon.keys.aliases import is_alias
+
+    sources: dict[str, str] = {}
+    for word in words:
+        alias, equals, path = word.partition("=")
+        if not (equals and path and is_alias(alias)) or (names_source and os.path.lexists(word)):
+            alias, path = "", word
+        if not alias and not names_source:
+            raise click.BadParameter(f"{word!r} is not of the form ALIAS=PATH", param_hint="--source")
+        if alias in sources:
+            twice = f"{alias!r} is given twice" if alias else "two sources without an alias"
+            raise click.BadParameter(twice, param_hint="--source")
+        sources[alias] = path
+    return sources
+
+
 def _rules(paths: Sequence[str], expressions: Sequence[str]) -> Rules | None:
     if not paths and not expressions:
         return None
@@ -133,6 +165,7 @@ def _rules(paths: Sequence[str], expressions: Sequence[str]) -> Rules | None:
 _RULE_OPTIONS = (
     click.option("--rules", multiple=True, metavar="FILE", help="A rules file; several run one after the other."),
     click.option("-e", "expressions", multiple=True, metavar="RULE", help="A rule, as in a file; it runs after all files."),
+    click.option("--source", "sources", multiple=True, metavar="ALIAS=PATH", help="Another source, as rules name it: alias::pattern."),
     click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for `if:`."),
     click.option("--allow-missing", multiple=True, metavar="PATTERN", help="Target keys which may stay unloaded."),
     click.option("--allow-unexpected", multiple=True, metavar="PATTERN", help="Source keys which may be left out."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,17 +27,18 @@ _OPAQUE = "it is no plain tensor"
 _NEW = "it reads no weight of the source"
 
 
-def compare_values(diff: Diff, draft: Draft, source: Reader, target: Reader, progress: Progress | None = None) -> Values:
+def compare_values(diff: Diff, draft: Draft, sources: Mapping[str, Reader], target: Reader, progress: Progress | None = None) -> Values:
     """Compare the values of the tensors which `diff` matched; tensors which are tied on both sides once.
 
-    draft: what the rules made of the source. progress: called with (bytes done, bytes in all).
+    draft: what the rules made of the sources. sources: alias (empty: the main one) -> the open source.
+    progress: called with (bytes done, bytes in all).
     Memory: a few pieces, and of a tensor which is computed, or does not lie in its file as it is, the whole.
     Raises what reading raises.
     """
     pairs = _pairs(diff, draft.table, initial_table(target.header))
     new = frozenset(draft.new)
     skipped = {key: reason for key, pair in pairs.items() if (reason := _hindrance(key, pair, new))}
-    sides = _Sides(Evaluator({"": source}), Evaluator({"": target}))
+    sides = _Sides(Evaluator(sources), Evaluator({"": target}))
     found: dict[str, Distance | None] = {}
     done, total = 0, sum(_spec(pair[1]).nbytes for key, pair in pairs.items() if key not in skipped)
     for key, pair in pairs.items():
@@ -77,7 +78,7 @@ def _hindrance(key: str, pair: _Pair, new: Collection[str]) -> str:
     source, target = (cell.recipe.spec for cell in pair)
     if isinstance(source, Opaque) or isinstance(target, Opaque):
         return _OPAQUE
-    if key in new or any(part.file for part in sources_of(pair[0].recipe)):
+    if key in new or any(part.is_initial for part in sources_of(pair[0].recipe)):
         return _NEW
     if source.dtype != target.dtype and (source.dtype.is_packed or target.dtype.is_packed):
         return f"{source.dtype} and {target.dtype} have no values in common"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ckpt_surgeon.disk import FileRange, pieces
-from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.evaluation import Evaluator, equal_pieces
 from ckpt_surgeon.formats.protocol import Part
 from ckpt_surgeon.planning import Recipe
 
@@ -38,17 +38,7 @@ class Stream:
 
     def pieces(self, nbytes: int) -> Iterator[bytes]:
         """The bytes in pieces of `nbytes`, the last one shorter, however the parts are cut."""
-        rest = bytearray()
-        for piece in _cut(self.parts, nbytes):
-            if not rest and len(piece) == nbytes:
-                yield piece
-                continue
-            rest += piece
-            if len(rest) >= nbytes:
-                yield bytes(rest[:nbytes])
-                del rest[:nbytes]
-        if rest:
-            yield bytes(rest)
+        return equal_pieces(self.parts, nbytes)
 
 
 def trusting(first: Stream, second: Stream) -> tuple[Stream, Stream]:
@@ -67,13 +57,3 @@ class _Streamed:
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self.evaluator.parts(self.recipe))
-
-
-def _cut(parts: Iterable[Part], nbytes: int) -> Iterator[bytes]:
-    """Each part in pieces of at most `nbytes`."""
-    for part in parts:
-        if isinstance(part, FileRange):
-            yield from pieces(part, nbytes)
-            continue
-        view = memoryview(part)
-        yield from (bytes(view[start : start + nbytes]) for start in range(0, len(view), nbytes))

@@ -14,7 +14,7 @@ from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.ops.protocol import NameOp, TensorOp
 from ckpt_surgeon.ops.reshaping import Reshape
-from ckpt_surgeon.planning.applied import Applied
+from ckpt_surgeon.planning.applied import Applied, Surroundings
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.recipe import Change, Plan
 from ckpt_surgeon.planning.table import Table, initial_table
@@ -30,14 +30,15 @@ def invert_plan(plan: Plan) -> Rules:
     """The rules which lead from the plan's output back to its source: the same keys, specs and ties; their order may be another.
 
     They are made for the keys of this plan, and hold no conditions. Every op is undone bit for bit by what its own `inverse` says;
-    that the whole leads back is proven on the headers.
+    that the whole leads back is proven on the headers. What was taken of other sources as it is, is left out.
     Raises InverseError with every rule and key which cannot be taken back.
     """
     work = _Work()
     table: Table = initial_table(plan.source)
+    beside = Surroundings.of(plan.target, plan.rules.allow, plan.others)
     for rule in plan.rules.rules:
         if rule.condition is None or rule.condition.holds(plan.variables):
-            applied = apply_rule(rule, table, plan.target, plan.rules.allow)
+            applied = apply_rule(rule, table, beside)
             work.undo(rule, applied, table)
             table = applied.table
     work.settle(plan, table)
@@ -71,8 +72,9 @@ class _Work:
 
     def _tensors(self, rule: Rule, applied: Applied, before: Table) -> list[Rule]:
         after, changes = applied.table, applied.step.changes
-        made = [key for inputs, outputs in changes if not inputs for key in outputs]
-        groups = undone_groups([change for change in changes if change[0]], before, after)
+        added = [change for change in changes if not any(key in before for key in change[0])]
+        made = [key for _, outputs in added for key in outputs]
+        groups = undone_groups([change for change in changes if change not in added], before, after)
         rules, _ = ways_back(rule, groups, after)
         narrow = narrowed(groups, after, before)
         self.casts += tuple(map(Pattern.parse, covering(narrow, [*before, *after]))) if narrow else ()
@@ -103,8 +105,9 @@ def _names(rule: Rule, applied: Applied, before: Table) -> list[Rule]:
 
 
 def _name_ops(op: NameOp, changes: Sequence[Change], before: Table, after: Table) -> Iterator[NameOp]:
-    moves = {outputs[0]: inputs[0] for inputs, outputs in changes if len(outputs) == 1}
-    twins = [outputs[1] for _, outputs in changes if len(outputs) == 2]
+    moves = {outputs[0]: inputs[0] for inputs, outputs in changes if len(outputs) == 1 and inputs[0] in before}
+    taken = [outputs[0] for inputs, outputs in changes if len(outputs) == 1 and inputs[0] not in before]  # of another source
+    twins = [*taken, *(outputs[1] for _, outputs in changes if len(outputs) == 2)]
     dropped = [inputs[0] for inputs, outputs in changes if not outputs]
     gone = set(dropped)
     staying = [key for key in before if key not in gone]

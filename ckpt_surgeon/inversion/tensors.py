@@ -13,6 +13,7 @@ from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
 from ckpt_surgeon.ops.protocol import TensorOp
+from ckpt_surgeon.planning.applied import Surroundings
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.recipe import Change, Derived
 from ckpt_surgeon.planning.table import Table
@@ -37,8 +38,12 @@ def undone_groups(changes: Sequence[Change], before: Table, after: Table) -> lis
     found: list[Undone] = []
     lost: dict[str, list[str]] = {}
     for inputs, outputs in changes:
+        strange = [key for key in inputs if key not in before]
         recipe = after[outputs[0]].recipe
         assert isinstance(recipe, Derived)  # a rule on tensors makes nothing else
+        if strange:
+            lost.setdefault(f"{recipe.op.name}: it mixes these with tensors of other sources, which cannot be undone", []).extend(inputs)
+            continue
         specs = _specs(before, inputs)
         inverse = recipe.op.inverse(specs)
         if inverse is None:
@@ -132,7 +137,7 @@ def _applied(rules: Sequence[Rule], op: TensorOp, changes: Sequence[Change], tab
     made: list[Change] = []
     try:
         for rule in rules:
-            applied = apply_rule(rule, table, None, _ANY_CAST)
+            applied = apply_rule(rule, table, Surroundings(None, _ANY_CAST))
             made += applied.step.changes
             table = applied.table
     except RulesError:

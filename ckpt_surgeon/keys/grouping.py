@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
@@ -32,6 +33,7 @@ def group(
     count: Count = lambda _: None,
     known: Collection[str] = (),
     limit: int = MAX_OUTPUTS,
+    others: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Group]:
     """The groups, in the order in which `keys` first names one of their inputs.
 
@@ -40,6 +42,7 @@ def group(
     Several sources: the inputs, in list order. A capture written with its type which stands only in the target is
     unfolded: an int to `count(inputs)` outputs (where that is None, as many as `known` holds without a gap),
     alternatives in order. Several targets: the outputs, in list order.
+    others: alias -> the keys of another source, as `alias::key`. Only patterns with this alias see them, and these see no others.
 
     Raises RulesError, without a place, for sources and targets which do not go together, for incomplete groups, and for
     two groups of one output.
@@ -49,7 +52,7 @@ def group(
     scheme = Scheme.of(sources, targets)
     problems: list[Problem] = []
     groups: list[Group] = []
-    for members in _gathered(keys, scheme):
+    for members in _gathered(_matches(keys, scheme.sources, others), scheme):
         try:
             inputs = scheme.inputs(members) if scheme.has_many_inputs else (members[0].key,)
             captures = {name: value for name, value in members[0].captures.items() if name != scheme.folded}
@@ -66,9 +69,8 @@ def _first_match(sources: Sequence[Pattern], key: str) -> dict[str, str] | None:
     return next((captures for source in sources if (captures := source.match(key)) is not None), None)
 
 
-def _gathered(keys: Sequence[str], scheme: Scheme) -> Iterable[list[Match]]:
+def _gathered(matches: Sequence[Match], scheme: Scheme) -> Iterable[list[Match]]:
     """The matches of each group, in key order; without a fold or a list each match is its own group."""
-    matches = _matches(keys, scheme.sources)
     if not scheme.has_many_inputs:
         return ([match] for match in matches)
     groups: dict[tuple[str, ...], list[Match]] = {}
@@ -77,11 +79,19 @@ def _gathered(keys: Sequence[str], scheme: Scheme) -> Iterable[list[Match]]:
     return groups.values()
 
 
-def _matches(keys: Sequence[str], sources: Sequence[Pattern]) -> list[Match]:
-    """Every match; a key which two of the sources match is an error."""
+def _matches(keys: Sequence[str], sources: Sequence[Pattern], others: Mapping[str, Sequence[str]]) -> list[Match]:
+    """Every match, of the main source first; a key which two of the sources match is an error."""
+    numbered = list(enumerate(sources))
+    found = _matched(keys, [(at, source) for at, source in numbered if source.alias not in others], sources)
+    for alias, names in others.items():
+        found += _matched(names, [(at, source) for at, source in numbered if source.alias == alias], sources)
+    return found
+
+
+def _matched(keys: Sequence[str], asked: Sequence[tuple[int, Pattern]], sources: Sequence[Pattern]) -> list[Match]:
     found: list[Match] = []
-    for key in keys:
-        own = [Match(key, at, captures) for at, source in enumerate(sources) if (captures := source.match(key)) is not None]
+    for key in keys if asked else ():
+        own = [Match(key, at, captures) for at, source in asked if (captures := source.match(key)) is not None]
         if len(own) > 1:
             texts = " and ".join(repr(sources[match.source].text) for match in own[:2])
             raise RulesError(f"{escape(key)} is matched by two sources, {texts}", hint="Each source in a list is another input.")

@@ -10,6 +10,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.aliases import of_source, split_alias
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.literals import literal_of_segments
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Braced, Capture, Plain, Segment, parse_capture, parse_segments
@@ -30,13 +31,14 @@ _Match = Callable[[str], dict[str, str] | None]
 class Pattern:
     """A compiled pattern; equal to another of the same text.
 
-    captures: name -> what it takes, in the order written.
+    captures: name -> what it takes, in the order written. alias: of `alias::rest`, which matches such keys whole; else empty.
     """
 
     text: str
     captures: Mapping[str, Capture] = field(compare=False, repr=False)
     is_literal: bool = field(compare=False, repr=False)
     _match: _Match = field(compare=False, repr=False)
+    alias: str = field(default="", compare=False, repr=False)
 
     @staticmethod
     def parse(text: str) -> Pattern:
@@ -77,6 +79,9 @@ def quoted(key: str) -> str:
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def _parse(text: str) -> Pattern:
+    alias, rest = split_alias(text)
+    if alias:
+        return _behind(alias, _parse(rest))
     if text.startswith(REGEX_PREFIX):
         from ckpt_surgeon.keys.regular import compile_regex
 
@@ -90,6 +95,16 @@ def _parse(text: str) -> Pattern:
     except RulesError as error:
         raise RulesError(f"'{escape(text)}': {error.problems[0].what}", hint=error.hint) from None
     return Pattern(text, MappingProxyType(captures), False, _matcher(text, re.compile(source), captures, literal_of_segments(segments)))
+
+
+def _behind(alias: str, rest: Pattern) -> Pattern:
+    """The pattern of the keys `alias::key` whose `key` the rest matches."""
+    start = of_source(alias, "")
+
+    def match(key: str) -> dict[str, str] | None:
+        return rest.match(key[len(start) :]) if key.startswith(start) else None
+
+    return Pattern(start + rest.text, rest.captures, rest.is_literal, match, alias)
 
 
 def _matcher(text: str, compiled: re.Pattern[str], captures: Mapping[str, Capture], literal: str) -> _Match:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import CoverageError, ModelError
 from ckpt_surgeon.evaluation import Evaluator, same_bytes
+from ckpt_surgeon.guarding import watched
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.loading.staging import all_or_nothing
 from ckpt_surgeon.model import header_of_module
 from ckpt_surgeon.planning import Plan, make_plan
-from ckpt_surgeon.sources import allowing, header_of, open_readers, rules_of
+from ckpt_surgeon.readers import open_readers
+from ckpt_surgeon.sources import allowing, header_of, headers_of, others_of, rules_of
 from ckpt_surgeon.spec import Header, TensorSpec
 
 if TYPE_CHECKING:
@@ -32,10 +34,13 @@ def load(
     allow_unexpected: Iterable[str] = (),
     require_coverage: float | None = None,
     variables: Mapping[str, Any] | None = None,
+    *,
+    sources: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Load a checkpoint into a live model: plan it, read and check every tensor, then copy.
 
     source: a path, URL, state_dict or module. rules: a path, a document, a list of rules, Rules, or None.
+    sources: alias -> another source, as rules name it (`alias::pattern`).
     The module's own `load_state_dict` runs, strictly, on a complete state_dict: keys which may be missing keep the
     model's values. Parameters stay the same objects, on their devices, in their dtypes. Peak: the model, its state_dict,
     and one tensor. (The values stand where the module's own code will put them before it runs, so one whose code ignores
@@ -47,15 +52,18 @@ def load(
     """
     _refuse_unloadable(model)
     target = header_of_module(model)
+    known = rules_of(rules)
+    others = others_of(known, sources)
     made = make_plan(
-        rules_of(rules),
+        known,
         header_of(source),
         target,
         variables=variables,
         allow=allowing(allow_missing, allow_unexpected),
         require_coverage=require_coverage,
+        others=headers_of(others),
     )
-    plan = replace(made, given_source=source, given_target=model)
+    plan = replace(made, given_source=source, given_target=model, given_others=others)
     values = _values(plan, target)
     state = _complete(model, values, plan.header.torch_metadata)
     with all_or_nothing(model, values):
@@ -79,7 +87,7 @@ def _refuse_unloadable(model: nn.Module) -> None:
 def _values(plan: Plan, target: Header) -> dict[str, Any]:
     """Every value which is to be loaded, ties included, in the dtypes of the model."""
     with open_readers(plan) as readers:
-        found = {key: _fitted(key, value, target) for key, value in Evaluator(readers).tensors(plan)}
+        found = {key: _fitted(key, value, target) for key, value in watched(plan, Evaluator(readers))}
     values = found | {name: found[first] for name, first in plan.ties.items()}
     _refuse_rivals(values, target)
     return values

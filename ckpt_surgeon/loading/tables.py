@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.guarding import watched
 from ckpt_surgeon.planning import make_plan
+from ckpt_surgeon.readers import open_readers
 from ckpt_surgeon.rules.rule import Rules
-from ckpt_surgeon.sources import allowing, header_of, open_readers, rules_of
+from ckpt_surgeon.sources import allowing, header_of, headers_of, others_of, rules_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,19 +28,23 @@ def remap(
     *,
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
+    sources: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A new state_dict, rewritten by the rules, ready for `model.load_state_dict`; the given one stays as it is.
 
     model: the target, a module, `pkg.module:factory`, or a checkpoint; None when no rule needs it, and then keys which no
-    rule names pass through. Tied tensors are one object; `_metadata` moves with its modules.
+    rule names pass through. sources: alias -> another source, as rules name it (`alias::pattern`).
+    Tied tensors are one object; `_metadata` moves with its modules.
     Raises RulesError, CoverageError, NothingLoadedError, and the errors of the source's format.
     """
     target = None if model is None else header_of(model)
     allow = allowing(allow_missing, allow_unexpected)
-    made = make_plan(rules_of(rules), header_of(state_dict_or_path), target, variables=variables, allow=allow)
-    plan = replace(made, given_source=state_dict_or_path, given_target=model)
+    known = rules_of(rules)
+    others = others_of(known, sources)
+    made = make_plan(known, header_of(state_dict_or_path), target, variables=variables, allow=allow, others=headers_of(others))
+    plan = replace(made, given_source=state_dict_or_path, given_target=model, given_others=others)
     with open_readers(plan) as readers:
-        found = dict(Evaluator(readers).tensors(plan))
+        found = dict(watched(plan, Evaluator(readers)))
     table = OrderedDict((key, found[plan.ties.get(key, key)]) for key in plan.header)
     if plan.header.torch_metadata:
         vars(table)["_metadata"] = OrderedDict((module, dict(entry)) for module, entry in plan.header.torch_metadata.items())

@@ -19,6 +19,7 @@ __all__ = [
     "integer",
     "integers",
     "number",
+    "numbers",
     "one_of",
     "parameters_of",
     "positive",
@@ -115,6 +116,13 @@ def _new_name(key: str, value: object, what: str) -> str:
     if value == "":
         raise RulesError(f"{what}: the new name of '{escape(key)}' is empty", hint="Use `drop` to leave a key out.")
     return text(value, f"{what}: {escape(key)}")
+
+
+def numbers(value: object, what: str) -> tuple[float, ...]:
+    """A tuple of finite numbers from a list."""
+    if not isinstance(value, list | tuple) or not value:
+        raise RulesError(f"{what} is {value!r}; a list of numbers is wanted, such as [0.5, 0.5]")
+    return tuple(number(item, what) for item in value)
 
 
 def one_of(value: object, allowed: Iterable[str], what: str) -> str:

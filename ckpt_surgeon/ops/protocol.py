@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from ckpt_surgeon.spec import TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Arity", "Body", "Contract", "Copy", "Drop", "Edit", "Move", "NameOp", "Run", "TensorOp", "Tie"]
+__all__ = ["Arity", "Body", "Contract", "Copy", "Drop", "Edit", "Move", "NameOp", "Run", "SourcedOp", "TensorOp", "Tie"]
 
 Arity = Literal["1->1", "1->n", "n->1", "n->m", "0->1"]
 Contract = Literal["exact", "preserving", "approximate"]
@@ -90,6 +90,20 @@ class NameOp(Protocol):
         ...
 
 
+@runtime_checkable
+class SourcedOp(Protocol):
+    """An op on names which takes keys of other sources, too, where its patterns name them (`alias::pattern`)."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The aliases at the start of its patterns, whether or not a source is called so."""
+        ...
+
+    def by_source(self, aliases: Collection[str]) -> Mapping[str, NameOp]:
+        """The op for each of the sources which it names: alias (empty: the main source) -> the op on the keys of that one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """`nbytes` bytes at `offset` of input number `input`: a part of an output which is moved, not computed."""
@@ -107,7 +121,9 @@ class TensorOp(Protocol):
     body: ClassVar[Body]
     arity: ClassVar[Arity]
     contract: ClassVar[Contract]
-    is_elementwise: ClassVar[bool]  # one input, one output, each element from that at the same place: any piece can be taken alone
+    is_elementwise: ClassVar[
+        bool
+    ]  # one output, each element from those at the same place of inputs of its shape: any piece can be taken alone
 
     @property
     def needs_target(self) -> bool:

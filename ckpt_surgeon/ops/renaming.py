@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.aliases import alias_of
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
-from ckpt_surgeon.ops.protocol import Body, Copy, Edit, Move, Tie
+from ckpt_surgeon.ops.protocol import Body, Copy, Edit, Move, NameOp, Tie
 from ckpt_surgeon.ops.selection import Pairs
 
 __all__ = ["CopyKeys", "Rename", "TieKeys"]
@@ -27,6 +28,19 @@ class _Paired(NameDefaults):
     def __post_init__(self) -> None:
         assign(self, pairs=text_pairs(self.pairs, self.name))
         Pairs.of(self.pairs, self.name)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The aliases at the start of its patterns."""
+        return tuple(dict.fromkeys(alias for pattern in self.pairs if (alias := alias_of(pattern))))
+
+    def by_source(self, aliases: Collection[str]) -> dict[str, NameOp]:
+        """The same op on the keys of one source each: alias -> its pairs; those which name none of the aliases are the main source's."""
+        pairs: dict[str, dict[str, str]] = {}
+        for pattern, template in self.pairs.items():
+            alias = alias_of(pattern)
+            pairs.setdefault(alias if alias in aliases else "", {})[pattern] = template
+        return {alias: replace(self, pairs=own) for alias, own in pairs.items()}  # type: ignore[type-var]  # each is a dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,13 @@ def row_runs(spec: TensorSpec, dim: int, rows: Sequence[int | None], blocks: int
     return tuple(run for run in runs if run.nbytes)
 
 
+def derived_seed(seed: int, name: str) -> int:
+    """A seed of its own for each name, so that what one draws does not depend on the others."""
+    from hashlib import sha256
+
+    return int.from_bytes(sha256(f"{seed}:{name}".encode()).digest()[:7], "big")
+
+
 def drawing(seed: int) -> torch.Generator:
     """A source of random numbers of its own: torch's is neither read nor moved."""
     import torch

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import Problem, RulesError
+from ckpt_surgeon.keys.aliases import of_source, split_alias
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
@@ -56,8 +57,9 @@ class Selection:
 
 def _head(pattern: str) -> str:
     """How every key starts which the pattern matches. An empty path takes the dot before it away: `a.**` matches `a`."""
-    if pattern.startswith("re:"):
-        return ""
+    alias, rest = split_alias(pattern)
+    if rest.startswith("re:"):
+        return of_source(alias, "")
     wild = _WILD.search(pattern)
     return pattern[: wild.start()].removesuffix(".") if wild else pattern
 

@@ -7,6 +7,7 @@ from math import prod
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import MAX_INTEGER, integers
+from ckpt_surgeon.ops.precision import refuse_no_weights
 from ckpt_surgeon.ops.protocol import Run
 from ckpt_surgeon.spec import DType, TensorSpec
 
@@ -23,6 +24,7 @@ __all__ = [
     "shares",
     "squeezed",
     "target_size",
+    "weights_alike",
 ]
 
 
@@ -100,6 +102,22 @@ def shared_out(size: int, parts: Sequence[int], what: str) -> tuple[int, ...]:
             f"{what} do not divide by the sizes {list(parts)}, {total} in all", hint="Give the heads, or the rows, of each part."
         )
     return tuple(part * (size // total) if total else 0 for part in parts)
+
+
+def weights_alike(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
+    """The first of inputs which are computed with element by element. RulesError for other shapes, and for what holds no weights."""
+    if not specs:
+        raise RulesError(f"{name}: no inputs; it takes at least one tensor")
+    first = specs[0]
+    unlike = next((spec for spec in specs if spec.shape != first.shape), None)
+    if unlike is not None:
+        raise RulesError(f"{name}: {first} and {unlike} are not of one shape", hint="Adapt one of them by a rule before this one.")
+    counter = next((spec for spec in specs if not spec.dtype.is_float), None)
+    if counter is not None:
+        hint = "Narrow the pattern to the weights, or `copy` such a key from one of its sources."
+        raise RulesError(f"{name}: {counter} is of whole numbers, which have no such values between them", hint=hint)
+    refuse_no_weights(specs, name)
+    return first
 
 
 def refuse_unlike(specs: Sequence[TensorSpec], dim: int, name: str) -> None:

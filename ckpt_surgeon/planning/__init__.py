@@ -8,11 +8,12 @@ from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
     from ckpt_surgeon.planning.embedding import embedded, embedded_lineage
-    from ckpt_surgeon.planning.engine import Draft, make_plan, rewrite
+    from ckpt_surgeon.planning.engine import make_plan
     from ckpt_surgeon.planning.explaining import Explanation, Passage, explain
     from ckpt_surgeon.planning.lineage import Lineage, Origin, Ran, Way, Work, plan_digest, spec_text
     from ckpt_surgeon.planning.manifest import lineage_document, lineage_text, parse_lineage
     from ckpt_surgeon.planning.recipe import Derived, Plan, Recipe, Source, Step, sources_of
+    from ckpt_surgeon.planning.rewriting import Draft, rewrite
     from ckpt_surgeon.planning.tracing import lineage_of
 
 __all__ = [
@@ -47,7 +48,7 @@ __getattr__ = deferred(
     __name__,
     {
         "Derived": "recipe",
-        "Draft": "engine",
+        "Draft": "rewriting",
         "Explanation": "explaining",
         "Lineage": "lineage",
         "Origin": "lineage",
@@ -68,7 +69,7 @@ __getattr__ = deferred(
         "make_plan": "engine",
         "parse_lineage": "manifest",
         "plan_digest": "lineage",
-        "rewrite": "engine",
+        "rewrite": "rewriting",
         "sources_of": "recipe",
         "spec_text": "lineage",
     },

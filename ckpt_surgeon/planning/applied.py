@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.recipe import Step
-from ckpt_surgeon.planning.table import Table
-from ckpt_surgeon.rules.rule import Rule
+from ckpt_surgeon.planning.table import Table, initial_table
+from ckpt_surgeon.rules.rule import Allow, Rule
 from ckpt_surgeon.spec import Header, TensorSpec
 
-__all__ = ["Applied", "passes", "target_entry"]
+__all__ = ["Applied", "Surroundings", "passes", "target_entry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a rule sees beside the table: the target, what may be lost, and other sources: alias -> their keys, as `alias::key`."""
+
+    target: Header | None
+    allow: Allow
+    others: Mapping[str, Table] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, target: Header | None, allow: Allow, others: Mapping[str, Header]) -> Surroundings:
+        """The same, of the headers of the other sources."""
+        return cls(target, allow, {alias: initial_table(header, alias) for alias, header in others.items()})
+
+    def named(self, aliases: Collection[str]) -> Table:
+        """The keys of those other sources which are among the aliases."""
+        return {name: cell for alias, table in self.others.items() if alias in aliases for name, cell in table.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, TensorOp, Tie
-from ckpt_surgeon.planning.applied import Applied, passes
+from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, NameOp, SourcedOp, TensorOp, Tie
+from ckpt_surgeon.planning.applied import Applied, Surroundings, passes
 from ckpt_surgeon.planning.doubling import doubled_prefixes
 from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Change, Step
-from ckpt_surgeon.planning.table import Table, edited
-from ckpt_surgeon.rules.rule import Allow, Rule
-from ckpt_surgeon.spec import Header
+from ckpt_surgeon.planning.table import Table, edited, with_taken
+from ckpt_surgeon.planning.taking import Taken, take_names
+from ckpt_surgeon.rules.rule import Rule
 
 __all__ = ["apply_rule"]
 
 
-def apply_rule(rule: Rule, table: Table, target: Header | None, allow: Allow) -> Applied:
+def apply_rule(rule: Rule, table: Table, beside: Surroundings) -> Applied:
     """One rule on a table. Raises RulesError, located at the rule, with all that is wrong with it."""
     try:
         if isinstance(rule.op, TensorOp):
             from ckpt_surgeon.planning.tensor_rules import apply_tensor_rule
 
-            return apply_tensor_rule(rule, rule.op, table, target, allow)
-        return _apply_name_rule(rule, rule.op, table, target)
+            return apply_tensor_rule(rule, rule.op, table, beside)
+        return _apply_name_rule(rule, rule.op, table, beside)
     except RulesError as error:
         raise error.located(rule.where) from error
 
 
-def _apply_name_rule(rule: Rule, op: NameOp, table: Table, target: Header | None) -> Applied:
+def _apply_name_rule(rule: Rule, op: NameOp, table: Table, beside: Surroundings) -> Applied:
+    target = beside.target
     if target is None and op.needs_target:
         raise RulesError(f"{op.name} needs a target: it takes its names from there", hint="give a target (--target)")
-    edits = op.edits(list(table), target and target.entries)
+    taken = Taken()
+    own: NameOp | None = op
+    if isinstance(op, SourcedOp) and op.aliases:
+        taken = take_names(rule, op, table, beside)
+        own = op.by_source(beside.others).get("")
+    edits = own.edits(list(table), target and target.entries) if own else []
     if rule.when is not None:
         edits = [edit for edit in edits if passes(rule, edit.source, table, target)]
-    check_count(rule, [edit.source for edit in edits if not (isinstance(edit, Drop) and edit.is_rest)], table)
+    every = [*edits, *taken.edits]
+    check_count(rule, [edit.source for edit in every if not (isinstance(edit, Drop) and edit.is_rest)], table)
     dropped = [edit.source for edit in edits if isinstance(edit, Drop)]
     reasons = {key: f"dropped by {rule.where} ({op.name})" for name in dropped for key in table[name].reads}
-    changes = tuple(_change(edit) for edit in edits if not (isinstance(edit, Move) and edit.source == edit.target))
+    changes = tuple(_change(edit) for edit in every if not (isinstance(edit, Move) and edit.source == edit.target))
     step = Step(rule.where, op.name, changes, rule.why)
-    notes = (*idle_patterns(rule, table), *doubled_prefixes(rule, edits))
-    return Applied(edited(table, edits, rule.where), step, reasons, notes)
+    after = with_taken(edited(table, edits, rule.where), taken.edits, taken.others, rule.where)
+    return Applied(after, step, reasons, (*idle_patterns(rule, table), *doubled_prefixes(rule, edits)))
 
 
 def _change(edit: Edit) -> Change:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.aliases import of_source
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.planning.recipe import Change, Plan, Recipe, Step
@@ -47,10 +48,17 @@ def explain(plan: Plan, key: str) -> Explanation:
     outcome = plan.outcome
     if key in plan.header.entries or key in outcome.missing_keys or key in plan.filled:
         return _backwards(plan, key)
-    if key in plan.source.entries:
-        return _forwards(plan, key)
-    guess = nearest(key, [*plan.header.entries, *plan.source.entries])
+    entries = _entries(plan)
+    if key in entries:
+        return _forwards(plan, key, entries[key])
+    guess = nearest(key, [*plan.header.entries, *entries])
     raise RulesError(f"neither side has a key {escape(key)}", hint=f"did you mean {escape(guess)}?" if guess else "")
+
+
+def _entries(plan: Plan) -> dict[str, Entry]:
+    """What stands in the sources, those of others as `alias::key`."""
+    others = {of_source(alias, key): entry for alias, header in plan.others.items() for key, entry in header.entries.items()}
+    return {**plan.source.entries, **others}
 
 
 def _backwards(plan: Plan, key: str) -> Explanation:
@@ -68,13 +76,13 @@ def _backwards(plan: Plan, key: str) -> Explanation:
     elif first != key:
         reason = f"tied to {escape(first)}"
     has_recipe = first in plan.recipes
-    ends = tuple(name for name in plan.source.entries if name in wanted) if has_recipe else ()
+    ends = tuple(name for name in _entries(plan) if name in wanted) if has_recipe else ()
     entry = plan.target.entries[key] if plan.target is not None else plan.header.entries[key]
     recipe = plan.recipes.get(first)
     return Explanation(key, "target", entry, tuple(reversed(passages)), ends, plan.outcome.classes[key], recipe, reason)
 
 
-def _forwards(plan: Plan, key: str) -> Explanation:
+def _forwards(plan: Plan, key: str, entry: Entry) -> Explanation:
     found, passages = {key}, []
     for step in plan.steps:
         met = [change for change in step.changes if found & set(change[0])]
@@ -82,7 +90,7 @@ def _forwards(plan: Plan, key: str) -> Explanation:
         passages += [_passage(step, change) for change in met]
     ends = tuple(name for name in plan.header.entries if name in found)
     reason = "" if ends else plan.dropped.get(key, "")
-    return Explanation(key, "source", plan.source.entries[key], tuple(passages), ends, reason=reason)
+    return Explanation(key, "source", entry, tuple(passages), ends, reason=reason)
 
 
 def _walked(keys: set[str], changes: list[Change]) -> set[str]:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from ckpt_surgeon.comparison import Digests
+from ckpt_surgeon.keys.aliases import split_alias
 from ckpt_surgeon.planning.affixes import longest_prefix
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
@@ -55,7 +56,7 @@ AS_IT_IS: Final = Way(1)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where one key comes from: these source keys, on this way."""
+    """Where one key comes from: these source keys (of other sources: `alias::key`), on this way."""
 
     key: str
     sources: tuple[str, ...]
@@ -65,7 +66,8 @@ class Origin:
     def classification(self) -> str:
         """`exact`, `renamed`, `adapted` or `initialized`."""
         if not self.way.steps:
-            return "exact" if self.sources == (self.key,) else "renamed"
+            (source,) = self.sources
+            return "exact" if self.key in (source, split_alias(source)[1]) else "renamed"
         return "adapted" if self.sources else "initialized"
 
 

@@ -56,7 +56,7 @@ class Moments:
     def _held(self, source: Source) -> Mapping[str, Entry | str]:
         found = {} if source.file else self.state.entries.get(self.ids.get(source.key, ""), {})
         if not found:
-            raise ResetError(f"{escape(source.key)}, which is a part of it, has no state")
+            raise ResetError(f"{escape(source.name)}, which is a part of it, has no state")
         return found
 
     def _made(self, recipe: Recipe, name: str, sources: Sequence[Source], values: Sequence[Entry | str]) -> Recipe | None:

@@ -82,7 +82,7 @@ def lost_order(source: Header, recipes: Mapping[str, Recipe], target: Header | N
     before = [key for key in source.tensors if key not in source.aliases and is_parameter(key, source)]
     position = 0
     for key, recipe in recipes.items():
-        if isinstance(recipe, Derived):
+        if isinstance(recipe, Derived) or recipe.file:
             if is_parameter(key, target or source):
                 return f"{escape(key)} is adapted or new"
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, CoverageError, LimitError, RulesError
+from ckpt_surgeon.keys.aliases import split_alias
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.planning.lineage import Origin, Work
@@ -37,13 +39,15 @@ def needs_model(origin: Origin) -> bool:
     return any(work.op == "init" and work.parameters.get("value") == "model" for work in origin.way.steps)
 
 
-def recipe_of(origin: Origin, source: Header, nbytes: int) -> Recipe:
-    """The recipe which makes a key from a source, as its origin tells. nbytes: of the source and of the output together.
+def recipe_of(origin: Origin, sources: Mapping[str, Header], nbytes: int) -> Recipe:
+    """The recipe which makes a key from its sources, as its origin tells. sources: alias -> header, of the main source under an empty one.
 
-    Raises CoverageError where the source lacks a key, CorruptError for an op which is unknown or does not take these tensors, and
-    LimitError for more work, or larger tensors in between, than an honest manifest asks for.
+    nbytes: of the sources and of the output together.
+
+    Raises CoverageError where a source lacks a key, or is not given, CorruptError for an op which is unknown or does not take these
+    tensors, and LimitError for more work, or larger tensors in between, than an honest manifest asks for.
     """
-    parts = [_Part(Source(source.canonical(key), _entry(key, origin, source))) for key in origin.sources]
+    parts = [_Part(_source(key, origin, sources)) for key in origin.sources]
     for work in origin.way.steps:
         try:
             parts.append(_made(work, [parts[i] for i in work.inputs], _TIMES * nbytes + _ROOM_BYTES))
@@ -54,12 +58,16 @@ def recipe_of(origin: Origin, source: Header, nbytes: int) -> Recipe:
     return parts[-1].recipe
 
 
-def _entry(key: str, origin: Origin, source: Header) -> TensorSpec:
-    found = source.entries.get(key)
+def _source(name: str, origin: Origin, sources: Mapping[str, Header]) -> Source:
+    """The entry which an origin names; a key of the main source may begin as one of another does."""
+    alias, key = ("", name) if name in sources[""].entries else split_alias(name)
+    hint = f"it may be another source's: give that, too (--source {alias}=PATH)" if alias not in sources else ""
+    alias, key = (alias, key) if alias in sources else ("", name)
+    found = sources[alias].entries.get(key)
     if not isinstance(found, TensorSpec):
         what = "has no key" if found is None else "has no plain tensor"
-        raise CoverageError(f"the source {what} {escape(key)}, from which it is said to come", where=escape(origin.key))
-    return found
+        raise CoverageError(f"the source {what} {escape(name)}, from which it is said to come", where=escape(origin.key), hint=hint)
+    return Source(sources[alias].canonical(key), found, alias)
 
 
 def _made(work: Work, inputs: list[_Part], max_bytes: int) -> _Part:

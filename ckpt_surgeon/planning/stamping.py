@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.planning.recipe import Recipe, Source
 from ckpt_surgeon.spec import LINEAGE, Header
 
 if TYPE_CHECKING:
@@ -30,12 +31,17 @@ def is_repeated(source: Header, rules: Rules) -> bool:
     return bool(rules.rules) and source.metadata.get(RULES) == rules.digest
 
 
-def is_surgery(outcome: Outcome, order: list[str], source: Header) -> bool:
+def is_surgery(outcome: Outcome, recipes: Mapping[str, Recipe], order: list[str], source: Header) -> bool:
     """Whether anything but the order of the keys differs from the source: otherwise what its metadata say of its keys stays true."""
-    return not len(outcome.exact) == len(order) == len(source.entries)
+    return not len(outcome.exact) == len(order) == len(source.entries) or _takes_others(recipes)
 
 
-def stamped(source: Header, outcome: Outcome, order: list[str], rules_digest: str) -> dict[str, str]:
+def _takes_others(recipes: Mapping[str, Recipe]) -> bool:
+    """Whether a tensor of another source stands in the output as it is: under its own name, it is no less `exact`."""
+    return any(isinstance(recipe, Source) and recipe.file for recipe in recipes.values())
+
+
+def stamped(source: Header, outcome: Outcome, recipes: Mapping[str, Recipe], order: list[str], rules_digest: str) -> dict[str, str]:
     """The source's text metadata, as they stand in the output.
 
     A manifest, which tells of the source's own keys, goes where these change, and its plan joins the history.
@@ -43,9 +49,9 @@ def stamped(source: Header, outcome: Outcome, order: list[str], rules_digest: st
     Raises CorruptError for a plan or a history in the source which is none.
     """
     texts = dict(source.metadata)
-    if is_surgery(outcome, order, source):
+    if is_surgery(outcome, recipes, order, source):
         texts = {name: text for name, text in texts.items() if name not in (LINEAGE, PLAN, HISTORY)} | _history(source.metadata)
-    if rules_digest and (len(outcome.exact) != len(order) or order != list(source.entries)):
+    if rules_digest and (len(outcome.exact) != len(order) or order != list(source.entries) or _takes_others(recipes)):
         texts[RULES] = rules_digest
     return texts
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ckpt_surgeon.errors import Problem, RulesError
+from ckpt_surgeon.keys.aliases import of_source
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, Tie
 from ckpt_surgeon.planning.recipe import Recipe, Source, sources_of
 from ckpt_surgeon.spec import Header
 
-__all__ = ["Cell", "Table", "edited", "initial_table", "listed", "placed"]
+__all__ = ["Cell", "Table", "edited", "initial_table", "listed", "placed", "with_taken"]
 
 _MOST_LISTED = 5
 
@@ -22,6 +23,7 @@ class Cell:
 
     identity: equal for tied keys. origin: the source key it came in under (empty: it was computed). by: the rule which gave
     it its name (empty: it has it from the source). reads: the source keys which it is made of, under their own names, in order.
+    A key of another source is named `alias::key` in both.
     """
 
     recipe: Recipe
@@ -39,11 +41,12 @@ Table = Mapping[str, Cell]
 
 
 def initial_table(source: Header, file: str = "") -> dict[str, Cell]:
-    """Every entry of a source under its own key; tied keys share the recipe of the first."""
+    """Every entry of a source under its own key, of another source under `alias::key`; tied keys share the recipe of the first."""
     table = {}
     for key, entry in source.entries.items():
         first = source.canonical(key)
-        table[key] = Cell(Source(first, entry, file), (file, first), key, reads=(key,))
+        name = of_source(file, key)
+        table[name] = Cell(Source(first, entry, file), (file, first), name, reads=(name,))
     return table
 
 
@@ -69,6 +72,15 @@ def edited(table: Table, edits: Sequence[Edit], where: str) -> Table:
             for twin in twins.get(key, ())
         ]
     return _unique(entries, where)
+
+
+def with_taken(table: Table, edits: Sequence[Edit], others: Table, where: str) -> Table:
+    """The table with what a rule takes of other sources at its end. What they hold stays there for other rules."""
+    if not edits:
+        return table
+    taken = [(edit, others[edit.source]) for edit in edits if isinstance(edit, Move | Copy | Tie)]
+    cells = [(edit.target, replace(cell, identity=object() if isinstance(edit, Copy) else cell.identity, by=where)) for edit, cell in taken]
+    return _unique([*table.items(), *cells], where)
 
 
 def _moved(table: Table, moves: Mapping[str, str], where: str) -> Table:
@@ -120,7 +132,7 @@ def _collision(key: str, first: Cell, second: Cell, where: str) -> Problem:
 
 
 def _sources(cell: Cell) -> str:
-    names = [escape(source.key) for source in sources_of(cell.recipe)]
+    names = [escape(source.name) for source in sources_of(cell.recipe)]
     if isinstance(cell.recipe, Source) and cell.origin:
         names = [escape(cell.origin)]
     return " + ".join(names) or "new values"

@@ -28,7 +28,7 @@ def lineage_of(plan: Plan) -> Lineage:
     for key in _changed(plan):
         recipe, trail = plan.recipes[plan.ties.get(key, key)], trails.get(key, ())
         if isinstance(recipe, Source) and trail in moved:  # by far the most
-            moves[key] = moved[trail], (recipe.key,)
+            moves[key] = moved[trail], (recipe.name,)
             continue
         sources, steps = _taken_apart(recipe)
         number = numbers.setdefault((len(sources), steps, trail), len(numbers))
@@ -45,18 +45,24 @@ def lineage_of(plan: Plan) -> Lineage:
 def _changed(plan: Plan) -> list[str]:
     outcome = plan.outcome
     filled = [key for key in plan.filled if key in plan.header.entries]
-    return [*outcome.renamed, *outcome.adapted, *outcome.initialized, *filled]
+    taken = [key for key in outcome.exact if _is_taken(plan.recipes[plan.ties.get(key, key)])] if plan.others else []
+    return [*taken, *outcome.renamed, *outcome.adapted, *outcome.initialized, *filled]
+
+
+def _is_taken(recipe: Recipe) -> bool:
+    """Whether it is a tensor of another source as it stands there."""
+    return isinstance(recipe, Source) and bool(recipe.file)
 
 
 def _taken_apart(recipe: Recipe) -> tuple[tuple[str, ...], _Steps]:
-    """The source keys which a recipe reads, and its steps: op, output, inputs by number."""
+    """The source keys which a recipe reads, those of other sources as `alias::key`, and its steps: op, output, inputs by number."""
     if isinstance(recipe, Source):
-        return (recipe.key,), ()
+        return (recipe.name,), ()
     numbers: dict[Recipe, int] = {}
     for source in sources_of(recipe):
-        if not source.file:
+        if not source.is_initial:
             numbers[source] = len(numbers)
-    sources = tuple(source.key for source in sources_of(recipe) if not source.file)
+    sources = tuple(source.name for source in sources_of(recipe) if not source.is_initial)
     steps: list[tuple[TensorOp, int, tuple[int, ...]]] = []
     places: dict[int, int] = {}
 
@@ -64,7 +70,7 @@ def _taken_apart(recipe: Recipe) -> tuple[tuple[str, ...], _Steps]:
         if isinstance(part, Source):
             return numbers[part]
         if id(part) not in places:
-            inputs = tuple(place(each) for each in part.inputs if isinstance(each, Derived) or not each.file)
+            inputs = tuple(place(each) for each in part.inputs if isinstance(each, Derived) or not each.is_initial)
             places[id(part)] = len(sources) + len(steps)
             steps.append((part.op, part.output, inputs))
         return places[id(part)]

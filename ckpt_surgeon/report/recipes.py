@@ -34,7 +34,7 @@ class RecipeRow:
 
 def recipe_document(recipe: Recipe | None, classification: str) -> Document:
     """`{"sources": [...], "ops": [{"op": ..., ...}], "class": ...}`; without a recipe, both lists are empty."""
-    sources = [] if recipe is None else [source.key for source in sources_of(recipe) if not source.file]
+    sources = [] if recipe is None else [source.name for source in sources_of(recipe) if not source.is_initial]
     return {"sources": sources, "ops": [] if recipe is None else ops_document(recipe), "class": classification}
 
 
@@ -76,7 +76,7 @@ def fold_recipes(recipes: Iterable[tuple[str, Recipe | None, str]], *, detailed:
     """(target key, recipe, class) -> rows. Recipes which differ in numbers only share a row, where that says the whole truth."""
     groups: dict[tuple[object, ...], list[_Member]] = {}
     for key, recipe, classification in recipes:
-        sources = () if recipe is None else tuple(source.key for source in sources_of(recipe) if not source.file)
+        sources = () if recipe is None else tuple(source.name for source in sources_of(recipe) if not source.is_initial)
         ops = "" if recipe is None else ops_text(recipe)
         masks = key if detailed else tuple(_DIGITS.sub("0", name) for name in (key, *sources))
         groups.setdefault((masks, ops, classification), []).append((key, sources, ops))

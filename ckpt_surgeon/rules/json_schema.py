@@ -6,8 +6,10 @@ from typing import Any
 
 from ckpt_surgeon.ops.registry import OPS, OpType
 from ckpt_surgeon.rules.finetune_section import CLASSES
+from ckpt_surgeon.rules.guards_section import BOUNDS
 from ckpt_surgeon.rules.presets import PRESETS
 from ckpt_surgeon.rules.sections import ALLOW, VERSION
+from ckpt_surgeon.spec import DTYPES
 
 __all__ = ["json_schema"]
 
@@ -32,9 +34,11 @@ def json_schema() -> dict[str, Any]:
         **_closed(
             {
                 "version": {"const": VERSION},
+                "sources": _sources(),
                 "presets": _presets(),
                 "rules": _list_of_rules(),
                 "allow": _allow(),
+                "assert": _guards(),
                 "finetune": _finetune(),
             },
             ["version"],
@@ -49,6 +53,15 @@ def json_schema() -> dict[str, Any]:
 
 def _closed(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required or [], "additionalProperties": False}
+
+
+def _sources() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": {"type": "string", "minLength": 1},
+        "propertyNames": {"pattern": "^(?!re$)[A-Za-z_][A-Za-z0-9_]*$"},
+        "description": "What rules call other checkpoints (`alias::pattern`) -> their paths, relative to this file.",
+    }
 
 
 def _presets() -> dict[str, Any]:
@@ -77,6 +90,27 @@ def _condition() -> dict[str, Any]:
 
 def _allow() -> dict[str, Any]:
     return _closed(dict.fromkeys(ALLOW, _PATTERNS_REF))
+
+
+def _guards() -> dict[str, Any]:
+    """Exactly one guard each, as of the list of rules."""
+    share, number = {"type": "number", "minimum": 0, "maximum": 1}, {"type": "integer", "minimum": 0}
+    dtype = {"enum": list(DTYPES)}
+    kinds: dict[str, dict[str, Any]] = {
+        "count": {"match": _PATTERNS_REF, **dict.fromkeys(BOUNDS, number)},
+        "shape": {"match": _PATTERNS_REF, "is": {"type": "array", "items": {"type": ["integer", "null"], "minimum": 0}}},
+        "dtype": {"match": _PATTERNS_REF, "is": {"anyOf": [dtype, {"type": "array", "items": dtype, "minItems": 1}]}},
+        "coverage": {"match": _PATTERNS_REF, "at_least": share},
+        "equal": {"source": {"type": "array", "items": _PATTERN, "minItems": 2}},
+        "finite": {"match": _PATTERNS_REF},
+    }
+    bodies = {name: _closed(words, [word for word in words if word not in BOUNDS or name == "coverage"]) for name, words in kinds.items()}
+    bodies["count"]["anyOf"] = [{"required": [bound]} for bound in BOUNDS]
+    return {
+        "type": "array",
+        "items": {**_closed({**bodies, "why": {"type": "string"}}), "oneOf": [{"required": [name]} for name in bodies]},
+        "description": "What has to be true of the result; else nothing is written or loaded.",
+    }
 
 
 def _finetune() -> dict[str, Any]:

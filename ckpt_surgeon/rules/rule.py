@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+from ckpt_surgeon.errors import RulesError
 
 if TYPE_CHECKING:
     from ckpt_surgeon.keys.pattern import Pattern
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.ops.protocol import NameOp, TensorOp
     from ckpt_surgeon.rules.condition import Condition
     from ckpt_surgeon.rules.finetune import Finetune
+    from ckpt_surgeon.rules.guards import Guard
 
 __all__ = ["Allow", "Expect", "Rule", "Rules", "When"]
 
@@ -54,29 +57,50 @@ class Allow:
 
 @dataclass(frozen=True)
 class Rules:
-    """All that one or several rules files say, in order."""
+    """All that one or several rules files say, in order. sources: what they call other checkpoints -> where these are.
+
+    guards: what has to be true of the result; they change nothing of it.
+    """
 
     rules: tuple[Rule, ...] = ()
     allow: Allow = Allow()
     finetune: Finetune | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    guards: tuple[Guard, ...] = ()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the content in hexadecimal: of what the rules do, not of where they stand or why."""
+        """SHA-256 of the content in hexadecimal: of what the rules do, not of where they stand or why, nor of where sources are."""
         from ckpt_surgeon.rules.digest import digest_of
 
         return digest_of([replace(rule, why="", where="") for rule in self.rules], self.allow, self.finetune)
 
     def joined(self, *others: Rules) -> Rules:
-        """These rules, then the others'; what any of them allows; the last `finetune` section."""
+        """These rules, then the others'; what any of them allows; the last `finetune` section; the sources and guards of all.
+
+        Raises RulesError where one alias stands for two sources.
+        """
         joined = self
         for other in others:
-            joined = Rules(joined.rules + other.rules, joined.allow.joined(other.allow), other.finetune or joined.finetune)
+            joined = Rules(
+                joined.rules + other.rules,
+                joined.allow.joined(other.allow),
+                other.finetune or joined.finetune,
+                _all_sources(joined.sources, other.sources),
+                joined.guards + other.guards,
+            )
         return joined
 
     def allowing(self, allow: Allow) -> Rules:
         """The same rules, which allow this as well."""
         return replace(self, allow=self.allow.joined(allow))
+
+
+def _all_sources(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    twice = next((alias for alias in first if second.get(alias, first[alias]) != first[alias]), None)
+    if twice is not None:
+        raise RulesError(f"two sources are called {twice!r}: {first[twice]} and {second[twice]}", hint="give one of them another alias")
+    return {**first, **second}
 
 
 def _union(first: Iterable[Pattern], second: Iterable[Pattern]) -> tuple[Pattern, ...]:

@@ -1,6 +1,8 @@
-"""The sections of a rules document -> Rules: version, presets, rules, allow, finetune."""
+"""The sections of a rules document -> Rules: version, sources, presets, rules, allow, assert, finetune."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ckpt_surgeon.ops.registry import OPS
 from ckpt_surgeon.rules.document import Document
@@ -11,8 +13,7 @@ from ckpt_surgeon.rules.rule import Allow, Rule, Rules
 __all__ = ["ALLOW", "SECTIONS", "VERSION", "read_document", "read_single", "read_list"]
 
 VERSION = 1
-SECTIONS = ("version", "presets", "rules", "allow", "finetune")
-_RESERVED = ("sources", "assert")
+SECTIONS = ("version", "sources", "presets", "rules", "allow", "assert", "finetune")
 ALLOW = ("missing", "unexpected", "casts")
 _SHAPE = "A rules file is `version: 1`, then `rules:` with a list of rules."
 
@@ -26,11 +27,9 @@ def read_document(document: Document) -> Rules:
     if not top.is_mapping("a rules document"):
         return top.finish(Rules())
     for word in top.data:
-        if word in _RESERVED:
-            top.child(word).complain(f"{word!r} is not supported yet", "The word is reserved; leave it out.", key=True)
         if word in OPS:
             top.child(word).complain(f"{word!r} stands outside `rules`", f"Write it into the list: `rules: [{{{word}: ...}}]`.", key=True)
-    sections = {str(node.place[-1]): node for node in top.words(SECTIONS, "a rules document", (*_RESERVED, *OPS))}
+    sections = {str(node.place[-1]): node for node in top.words(SECTIONS, "a rules document", OPS)}
     _check_version(top)
     rules = _read_rules(sections["rules"]) if "rules" in sections else ()
     allow = _read_allow(sections["allow"]) if "allow" in sections else Allow()
@@ -38,11 +37,20 @@ def read_document(document: Document) -> Rules:
         from ckpt_surgeon.rules.presets import read_presets
 
         rules = read_presets(sections["presets"]) + rules
-    if "finetune" not in sections:
-        return top.finish(Rules(rules, allow))
-    from ckpt_surgeon.rules.finetune_section import read_finetune
+    found = Rules(rules, allow)
+    if "sources" in sections:
+        from ckpt_surgeon.rules.sources_section import read_sources
 
-    return top.finish(Rules(rules, allow, read_finetune(sections["finetune"])))
+        found = replace(found, sources=read_sources(sections["sources"]))
+    if "assert" in sections:
+        from ckpt_surgeon.rules.guards_section import read_guards
+
+        found = replace(found, guards=read_guards(sections["assert"]))
+    if "finetune" in sections:
+        from ckpt_surgeon.rules.finetune_section import read_finetune
+
+        found = replace(found, finetune=read_finetune(sections["finetune"]))
+    return top.finish(found)
 
 
 def read_single(document: Document) -> Rules:

@@ -83,6 +83,10 @@ _BODIES: tuple[dict[str, Any], ...] = (
     {"resize_vocab": {"match": "a", "size": 12, "new": "mean"}},
     {"merge_lora": {"source": {"weight": "a", "lora_a": "b", "lora_b": "c"}, "target": "a", "alpha": 16}},
     {"init": {"match": "new", "value": "zeros"}},
+    {"scale": {"match": "a", "by": 0.5}},
+    {"average": {"source": ["{k}", "ema::{k}"], "target": "{k}"}},
+    {"task_vector": {"source": ["a", "ema::a", "b"], "target": "a", "scales": [0.5, -1]}},
+    {"copy": {"ema::{k:path}": "ema.{k}"}},
     {"fit": {"match": "a"}},
 )
 _COMMON: tuple[dict[str, Any], ...] = (
@@ -97,6 +101,8 @@ _SECTIONS: tuple[dict[str, Any], ...] = (
     {"allow": {"missing": ["**"], "unexpected": "**"}},
     {"allow": {"casts": ["a"]}},
     {"finetune": {"freeze": ["a.**"], "lr": {"new": 1e-3, "exact": 1e-4}, "bn_eval": True}},
+    {"sources": {"ema": "ema.pt"}},
+    {"assert": [{"count": {"match": "a.**", "at_least": 1}}, {"shape": {"match": "a", "is": [2, None]}}, {"finite": {"match": "**"}}]},
 )
 _TRAPS = (
     "*a",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from arithmetic_samples import ARITHMETIC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_draws import VALUED, WEIGHTS, Draw, Sample, at_least, shapes, signed, sizes, types
@@ -194,31 +195,35 @@ def init(draw: Draw) -> Sample:
     return Sample(OPS["init"](value, seed=draw(st.integers(0, 9))).bind(1, (spec,)), (spec,) if value == "model" else ())
 
 
-SAMPLES: dict[str, Callable[[Draw], Sample]] = {
-    sample.__name__: sample
-    for sample in (
-        squeeze,
-        unsqueeze,
-        reshape,
-        transpose,
-        permute,
-        cast,
-        split,
-        concat,
-        stack,
-        unstack,
-        adapt_in_channels,
-        head,
-        resize_vocab,
-        merge_lora,
-        fold_bn,
-        bake_weight_norm,
-        bake_spectral_norm,
-        fit,
-        init,
-        *RESAMPLING,
-    )
-} | ROWS
+SAMPLES: dict[str, Callable[[Draw], Sample]] = (
+    {
+        sample.__name__: sample
+        for sample in (
+            squeeze,
+            unsqueeze,
+            reshape,
+            transpose,
+            permute,
+            cast,
+            split,
+            concat,
+            stack,
+            unstack,
+            adapt_in_channels,
+            head,
+            resize_vocab,
+            merge_lora,
+            fold_bn,
+            bake_weight_norm,
+            bake_spectral_norm,
+            fit,
+            init,
+            *RESAMPLING,
+        )
+    }
+    | ROWS
+    | ARITHMETIC
+)
 
 
 @st.composite

@@ -105,7 +105,7 @@ READ = [
     ("init", {"match": "a", "value": "zeros", "seed": -1}, ["seed is -1"]),
     ("init", {"match": "a", "value": "zeros", "shape": [-1]}, ["-1"]),
     ("init", {"match": "a", "value": "zeros", "dtype": "flaot32"}, ["'flaot32'", "Did you mean 'float32'"]),
-    ("init", {"match": "a", "value": "random"}, ["value is 'random'", "zeros, ones, model"]),
+    ("init", {"match": "a", "value": "random"}, ["value is 'random'", "zeros, ones, normal, model"]),
     ("init", {"match": "a", "valeu": "zeros"}, ["Did you mean 'value'"]),
     ("strip_prefix", "a..b", ["empty segment"]),
     ("strip_prefix", ".", ["empty segment"]),
