@@ -74,7 +74,7 @@ def write(
         header = replace(header, metadata={**header.metadata, **manifest.texts})
         evaluator = Evaluator(readers)
         offsets = {} if form == "torch" else _offsets(plan, evaluator)
-        keep = replace(kept(plan, None if bare else readers[""]), checks=check, offsets=offsets)
+        keep = replace(kept(plan, None if bare or form != "torch" else readers[""]), checks=check, offsets=offsets)
         output = _Output(destination, form, header, keep, max_shard_size, digester, watch)
         publish = publish_folder if form == "sharded" else publish_file
         to_publish: dict[str, Any] = {"force": force, "sources": _files(plan.given_source, *plan.given_others.values())}

@@ -15,7 +15,7 @@ __all__ = ["differences", "kept", "optimizer_differences"]
 
 
 def kept(plan: Plan, reader: Reader | None) -> Keep:
-    """What of the source of a plan goes into its output beside the tensors; without a reader nothing of the envelope does."""
+    """What of the source of a plan goes into its output beside the tensors. reader: the source, if what stands around them is kept."""
     sources = {key: recipe for key, recipe in plan.recipes.items() if isinstance(recipe, Source) and not recipe.file}
     return Keep(
         reader=reader,
@@ -25,9 +25,8 @@ def kept(plan: Plan, reader: Reader | None) -> Keep:
         optimizers={
             place: [[_kept_parameter(follower) for follower in group] for group in groups]
             for place, groups in plan.optimizer.groups.items()
-        }
-        if reader is not None
-        else {},
+            if reader is not None
+        },
     )
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import DiskError, LimitError, SurgeryError
 from ckpt_surgeon.output_file import OutputFile
-from ckpt_surgeon.planning.stamping import LINEAGE, is_surgery
+from ckpt_surgeon.planning.stamping import is_surgery
 from ckpt_surgeon.publishing import publish_file
+from ckpt_surgeon.spec import LINEAGE
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Digests

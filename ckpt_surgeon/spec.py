@@ -16,6 +16,7 @@ __all__ = [
     "Envelope",
     "Header",
     "Kind",
+    "LINEAGE",
     "Opaque",
     "OptimizerState",
     "ParameterId",
@@ -23,6 +24,9 @@ __all__ = [
     "TensorSpec",
     "state_key",
 ]
+
+# The text metadata in which an output tells where its keys come from.
+LINEAGE = "ckpt_surgeon.lineage"
 
 Kind = Literal["parameter", "buffer"]
 ParameterId = int | str

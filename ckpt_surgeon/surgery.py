@@ -179,4 +179,4 @@ def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:
 
     if not isinstance(reader, TorchCheckpoint):
         return Optimizers(mode)
-    return Optimizers(mode, reader.optimizer_states, reader.optimizer_number)
+    return Optimizers(mode, reader.optimizer_states, reader.names_optimized, reader.optimizer_number)

@@ -64,6 +64,11 @@ def stripped():
     return {key.removeprefix(f"{LONG}."): tensor for key, tensor in tensors().items()}
 
 
+def without_manifest(metadata):
+    """An edit in place leaves no manifest: the header's room is for the names."""
+    return {name: text for name, text in metadata.items() if name not in ("ckpt_surgeon.lineage", "ckpt_surgeon.plan")}
+
+
 def test_a_rename_in_place_is_the_rename_elsewhere(path, tmp_path):
     plan = surgeon.plan(str(path), STRIP)
     other = tmp_path / f"other{path.suffix}"
@@ -77,7 +82,7 @@ def test_a_rename_in_place_is_the_rename_elsewhere(path, tmp_path):
     assert (first.entries, first.aliases, first.metadata, first.torch_metadata) == (
         second.entries,
         second.aliases,
-        second.metadata,
+        without_manifest(second.metadata),
         second.torch_metadata,
     )
     assert sorted(os.listdir(tmp_path)) == sorted([path.name, other.name])
@@ -372,7 +377,7 @@ def test_metadata_of_the_header_stands_as_the_writer_would_have_it(tmp_path):
     surgeon.write(plan, other)
     surgeon.edit(plan)
     first, second = (json.loads(each.read_bytes()[8 : 8 + room(each)]) for each in (path, other))
-    assert first == second
+    assert first == {**second, "__metadata__": without_manifest(second["__metadata__"])}
 
 
 def make_url(path):

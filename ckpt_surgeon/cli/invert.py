@@ -27,6 +27,7 @@ def command(source: str, target: str | None, out: str | None, given: Given, forc
 
     Rules which cannot be undone for these keys are named, all at once, and nothing is written.
     """
+    from ckpt_surgeon.rules.reader import parse_rules
     from ckpt_surgeon.rules.rendering import text_of
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.sources import others_of
@@ -36,6 +37,7 @@ def command(source: str, target: str | None, out: str | None, given: Given, forc
     allowed: dict[str, Any] = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected}
     with redirect_stdout(sys.stderr):  # a factory may print
         text = text_of(invert(source, given.rules, target, given.variables, **allowed, sources=given.sources, arguments=given.arguments))
+        parse_rules(text, out or "the inverse")  # more rules than a file may hold are said now, not to whoever needs them
         if out is not None:
             _write(out, text, force, _read(source, target, *others_of(given.rules or Rules(), given.sources).values()))
             return 0

@@ -15,7 +15,7 @@ from ckpt_surgeon.formats.pickle_nodes import Call, Node
 from ckpt_surgeon.formats.torch_bytes import Storages, load_tensor, span_of
 from ckpt_surgeon.formats.torch_containers import Child
 from ckpt_surgeon.formats.torch_envelope import choose_table, envelope_of, find_tables
-from ckpt_surgeon.formats.torch_optimizer import state_of, state_slots, states_in
+from ckpt_surgeon.formats.torch_optimizer import is_named, state_of, state_slots, states_in
 from ckpt_surgeon.formats.torch_table import Table
 from ckpt_surgeon.formats.torch_tensors import Entry, TensorNode, tensor_of
 from ckpt_surgeon.formats.torch_values import value_of
@@ -100,6 +100,11 @@ class TorchCheckpoint:
     def optimizer_states(self) -> dict[str, OptimizerState | None]:
         """What each optimizer holds, by its place (`optimizer`, `optimizer_states.0`); None for one in a form which is not known."""
         return {place: state_of(node, self._describe) for place, node in states_in(self.graph.optimizers).items()}
+
+    @property
+    def names_optimized(self) -> bool:
+        """Whether an optimizer names its parameters, beside their ids or in their place."""
+        return any(is_named(node) for node in states_in(self.graph.optimizers).values())
 
     @cached_property
     def optimizer_tensors(self) -> TorchCheckpoint:

@@ -14,7 +14,7 @@ from ckpt_surgeon.formats.torch_table import Slot, TensorOf
 from ckpt_surgeon.formats.torch_tensors import TensorNode
 from ckpt_surgeon.spec import Entry, Opaque, OptimizerState, ParameterId, TensorSpec, state_key
 
-__all__ = ["followed", "state_of", "state_slots", "states_in"]
+__all__ = ["followed", "is_named", "state_of", "state_slots", "states_in"]
 
 _STATE: Final = "state"
 _GROUPS: Final = "param_groups"
@@ -55,6 +55,11 @@ def state_of(node: Node, tensor_of: TensorOf) -> OptimizerState | None:
         names={each: str(name) for each, name in zip(known, named, strict=True)} if len(named) == len(known) else {},
         entries={each: entry for each, entry in described.items() if entry is not None},
     )
+
+
+def is_named(node: Node) -> bool:
+    """Whether groups name their parameters, or have names in the place of ids."""
+    return any(_names(group) or any(isinstance(each, str) for each in _ids(group) or ()) for group in _groups(node) or ())
 
 
 def state_slots(optimizers: Mapping[str, Child], tensor_of: TensorOf) -> dict[str, Slot]:

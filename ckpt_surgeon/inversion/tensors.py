@@ -74,9 +74,9 @@ def ways_back(rule: Rule, groups: Sequence[Undone], table: Table) -> tuple[list[
     return rules, table
 
 
-def narrowed(rules: Sequence[Undone], after: Table, before: Table) -> list[str]:
+def narrowed(groups: Sequence[Undone], after: Table, before: Table) -> list[str]:
     """The keys whose type becomes a narrower one on the way back."""
-    pairs = [(key, spec, source) for each in rules for key, spec, source in _outputs(each, after, before)]
+    pairs = [(key, spec, source) for each in groups for key, spec, source in _outputs(each, after, before)]
     return [key for key, spec, sources in pairs if not all(spec.dtype.holds(source.dtype) for source in sources)]
 
 

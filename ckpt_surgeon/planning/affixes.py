@@ -28,7 +28,8 @@ def shortened(moves: _Moves) -> tuple[_Prefixes, dict[str, tuple[int, tuple[str,
     keys = sorted(moves)
     stems = _stems(moves)
     prefixes = _elected(stems, keys)
-    untold = [] if prefixes and len(stems) == 1 and stems.total() == len(keys) else _untold(moves, prefixes, keys)
+    moved_as_one = len(prefixes) == len(stems) == 1 and stems.total() == len(keys)
+    untold = [] if moved_as_one else _untold(moves, prefixes, keys)
     if untold:
         prefixes |= _elected(Counter(_module(key, moves[key]) for key in untold if len(moves[key][1]) == 1), keys)
         untold = _untold(moves, prefixes, keys)

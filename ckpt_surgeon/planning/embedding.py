@@ -8,8 +8,8 @@ from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.strict_json import MAX_VALUES
 from ckpt_surgeon.planning.lineage import Lineage
 from ckpt_surgeon.planning.manifest import lineage_text, parse_lineage
-from ckpt_surgeon.planning.stamping import LINEAGE, PLAN
-from ckpt_surgeon.spec import Header
+from ckpt_surgeon.planning.stamping import PLAN
+from ckpt_surgeon.spec import LINEAGE, Header
 
 __all__ = ["embedded", "embedded_lineage"]
 

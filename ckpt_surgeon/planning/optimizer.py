@@ -10,7 +10,7 @@ from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning.optimizer_plan import OptimizerPlan
-from ckpt_surgeon.planning.recipe import Derived, Recipe, Source
+from ckpt_surgeon.planning.recipe import Derived, Recipe
 from ckpt_surgeon.spec import Header, OptimizerState
 
 __all__ = ["Optimizers", "OptimizerMode", "is_parameter", "lost_order", "optimizer_notes", "optimizer_plan"]
@@ -26,13 +26,15 @@ def _no_number(key: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Optimizers:
-    """What is to become of the optimizers' states, and what they hold; the latter is asked only where something changes.
+    """What is to become of the optimizers' states, and what they hold; the latter is asked only where it is needed.
 
-    states: place -> state (None: of a form which is not known). number: the key of a tensor of one element -> its bytes.
+    states: place -> state (None: of a form which is not known). has_names: whether they name their parameters.
+    number: key of a tensor of one element -> its bytes.
     """
 
     mode: OptimizerMode = "follow"
     states: Callable[[], Mapping[str, OptimizerState | None]] = dict
+    has_names: bool = True
     number: Callable[[str], bytes] = _no_number
 
     def __post_init__(self) -> None:
@@ -49,13 +51,17 @@ def optimizer_plan(
     if optimizers.mode == "drop":
         return OptimizerPlan("dropped", "as asked")
     lost = lost_order(source, recipes, target)
-    is_untouched = lost is None and all(isinstance(recipe, Source) and recipe.key == key for key, recipe in recipes.items())
-    if optimizers.mode == "follow" and is_untouched and not (target and (target.kinds or outcome.new)):
+    is_same = lost is None and not (optimizers.has_names and _is_renamed(recipes))
+    if optimizers.mode == "follow" and is_same and not (target and (target.kinds or outcome.new)):
         return OptimizerPlan()
     from ckpt_surgeon.planning.following import follow
     from ckpt_surgeon.planning.members import Surgery
 
     return follow(Surgery(source, recipes, target, outcome), lost, optimizers)
+
+
+def _is_renamed(recipes: Mapping[str, Recipe]) -> bool:
+    return any(isinstance(recipe, Derived) or recipe.key != key for key, recipe in recipes.items())
 
 
 def optimizer_notes(source: Header, plan: OptimizerPlan) -> tuple[str, ...]:

@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ckpt_surgeon.errors import CorruptError
+from ckpt_surgeon.spec import LINEAGE, Header
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Outcome
     from ckpt_surgeon.planning.recipe import Recipe
     from ckpt_surgeon.rules.rule import Rules
-    from ckpt_surgeon.spec import Header
 
-__all__ = ["HISTORY", "LINEAGE", "PLAN", "REPEATED", "is_digest", "is_repeated", "is_surgery", "stamped"]
+__all__ = ["HISTORY", "PLAN", "REPEATED", "is_digest", "is_repeated", "is_surgery", "stamped"]
 
 REPEATED: Final = "these rules have made the source already: it bears their digest"
 RULES: Final = "ckpt_surgeon.rules"
-LINEAGE: Final = "ckpt_surgeon.lineage"
 PLAN: Final = "ckpt_surgeon.plan"
 HISTORY: Final = "ckpt_surgeon.history"
 # Of a file which is remapped by a program every day: a quarter of a year, in 7 kB.

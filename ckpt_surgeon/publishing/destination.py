@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from ckpt_surgeon import disk
 from ckpt_surgeon.disk import TEMPORARY_SUFFIX
-from ckpt_surgeon.errors import DiskError
-from ckpt_surgeon.formats.pending import refuse_pending
+from ckpt_surgeon.errors import DiskError, LockedError
+from ckpt_surgeon.formats.pending import journal_path, refuse_pending
 
 __all__ = ["EXISTS", "FORCE", "checked"]
 
@@ -32,6 +32,7 @@ def checked(destination: str, sources: Sequence[str], *, force: bool, is_folder:
             raise DiskError("its folder does not exist", where=destination, hint=f"make it first: mkdir -p {folder}")
         found = disk.status(path, follows=False)
         if found is None:
+            _refuse_journal(path, destination)
             _refuse_source_folder(folder, destination, sources)
             return path
         refuse_pending(path)
@@ -50,6 +51,16 @@ def _absolute(destination: str) -> str:
     if name in ("", os.curdir, os.pardir):
         return os.path.realpath(destination)
     return os.path.join(os.path.realpath(folder), name)
+
+
+def _refuse_journal(path: str, destination: str) -> None:
+    """A file of this name would be taken for one whose edit in place was cut short, and not be read."""
+    journal = journal_path(path)
+    if disk.status(journal, follows=False) is not None:
+        hint = f"if that file is not to come back, remove the journal: {journal}"
+        raise LockedError(
+            "the journal of an in-place edit of a file of this name, which is gone, stands there", where=destination, hint=hint
+        )
 
 
 def _refuse_source_folder(folder: str, destination: str, sources: Sequence[str]) -> None:

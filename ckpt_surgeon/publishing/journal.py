@@ -28,7 +28,9 @@ _MAGIC: Final = b"ckpt-surgeon journal 1\n"
 _HEAD: Final = struct.Struct("<4Q")  # inode, old and new size, number of changes
 _CHANGE: Final = struct.Struct("<3Q")  # offset, bytes of old and of new
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
-_DAMAGED: Final = "the journal of the in-place edit is damaged, or none"
+_DAMAGED: Final = "the journal of the in-place edit is damaged, or is no journal at all"
+# A journal gets its name only once it is whole: something else has been at it since.
+_UNDAMAGED_FILE: Final = "bring back a copy of the file, or, if it proves to be whole (`verify`), remove the journal beside it"
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -57,20 +59,20 @@ class Journal:
         body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
         start = len(_MAGIC) + _HEAD.size
         if not body.startswith(_MAGIC) or len(body) < start or hashlib.sha256(body).digest() != digest:
-            raise CorruptError(_DAMAGED)
+            raise CorruptError(_DAMAGED, hint=_UNDAMAGED_FILE)
         inode, old_nbytes, new_nbytes, count = _HEAD.unpack_from(body, len(_MAGIC))
         if count > _MAX_CHANGES or start + count * _CHANGE.size > len(body):
-            raise CorruptError(_DAMAGED)
+            raise CorruptError(_DAMAGED, hint=_UNDAMAGED_FILE)
         rows = list(_CHANGE.iter_unpack(body[start : start + count * _CHANGE.size]))
         ends = list(accumulate((n for _, *lengths in rows for n in lengths), initial=start + count * _CHANGE.size))
         if ends[-1] != len(body):
-            raise CorruptError(_DAMAGED)
+            raise CorruptError(_DAMAGED, hint=_UNDAMAGED_FILE)
         texts = [body[begin:end] for begin, end in pairwise(ends)]
         changes = (Change(row[0], old, new) for row, old, new in zip(rows, texts[::2], texts[1::2], strict=True))
         try:
             return cls(inode, Edit(tuple(changes), old_nbytes, new_nbytes))
         except ValueError as error:
-            raise CorruptError(f"{_DAMAGED}: {error}") from error
+            raise CorruptError(f"{_DAMAGED}: {error}", hint=_UNDAMAGED_FILE) from error
 
 
 def read_journal(path: str) -> Journal:

@@ -8,12 +8,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.display import escape
-from ckpt_surgeon.planning.stamping import LINEAGE
 from ckpt_surgeon.report.amounts import byte_text, count_text
 from ckpt_surgeon.report.digests import digest_line, digests_document
 from ckpt_surgeon.report.entries import entry_document
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Column, Document, Line, Page, Section, Table
-from ckpt_surgeon.spec import Entry, Header, TensorSpec
+from ckpt_surgeon.spec import LINEAGE, Entry, Header, TensorSpec
 
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Digests

@@ -40,9 +40,10 @@ def optimizer_blocks(plan: Plan, *, detailed: bool) -> list[Block]:
     if fate.fate == "kept":
         return [Line(f"optimizer state kept: {states}")]
     numbers = {"followed": len(fate.followed), "reset": len(fate.reset), "dropped": len(fate.dropped), "new": len(fate.new)}
+    untold = {key: why for key, why in fate.dropped.items() if key not in plan.dropped}
     counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
     return [
         Line(f"optimizer state {fate.fate}: {states}; of its parameters {counts}"),
         *reasons_section("optimizer state reset", fate.reset, detailed=detailed),
-        *reasons_section("optimizer state dropped", fate.dropped, detailed=detailed),
+        *reasons_section("optimizer state dropped", untold, detailed=detailed),
     ]

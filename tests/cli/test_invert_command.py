@@ -58,6 +58,15 @@ def test_nothing_which_is_read_is_replaced(folder, out):
     assert (folder / out).read_bytes() == before
 
 
+def test_rules_which_no_file_may_hold_are_not_written(folder):
+    long = {f"{letter}.{'x' * 4000}": torch.zeros(1) for letter in (chr(code) for code in range(0x4E00, 0x4E00 + 300))}
+    save_file(long, folder / "long.safetensors")
+    done = invoke("invert", "long.safetensors", "-e", "replace: {'{a}.{b}': '{a}{b}'}", "-o", "back.yaml")
+    assert done.exit_code == 4
+    assert "a rules file has at most 1000000" in done.stderr
+    assert not (folder / "back.yaml").exists()
+
+
 @pytest.mark.parametrize("out", ["there.pth", "there.safetensors"])
 def test_there_and_back_is_checked_before_the_output_takes_its_name(folder, out):
     done = invoke("remap", "wrapped.pth", *STRIP, *MERGE, "--bare", "-o", out, "--check-roundtrip")

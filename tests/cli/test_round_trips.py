@@ -81,7 +81,7 @@ def test_the_envelope_stays_unless_it_is_left_behind():
     assert "epoch" not in torch.load("b.pth", weights_only=True)
 
 
-def test_the_optimizer_is_kept_while_it_fits_and_dropped_by_name_when_not():
+def test_the_optimizer_is_kept_while_it_fits_follows_and_is_dropped_by_name_when_it_cannot():
     model = torch.nn.Linear(2, 3)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 2)).sum().backward()
@@ -90,9 +90,12 @@ def test_the_optimizer_is_kept_while_it_fits_and_dropped_by_name_when_not():
     kept = done("remap", "trained.pth", "-e", "add_prefix: net.", "-o", "renamed.pth")
     assert "optimizer state kept: optimizer" in kept.stdout
     assert "optimizer" in torch.load("renamed.pth")
-    lost = done("remap", "trained.pth", "-e", "transpose: {match: weight, dims: [0, 1]}", "-o", "turned.pth")
+    followed = done("remap", "trained.pth", "-e", "transpose: {match: weight, dims: [0, 1]}", "-o", "turned.pth")
+    assert "optimizer state followed: optimizer" in followed.stdout
+    assert torch.equal(torch.load("turned.pth")["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"].T)
+    lost = done("remap", "trained.pth", "-e", "rename: {weight: bias, bias: weight}", "-o", "swapped.pth")
     assert "the optimizer state 'optimizer' is dropped" in lost.stdout
-    assert "optimizer" not in torch.load("turned.pth")
+    assert "optimizer" not in torch.load("swapped.pth")
 
 
 def test_tied_names_are_told_and_stay_tied():

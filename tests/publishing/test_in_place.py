@@ -354,7 +354,7 @@ FORGED = {
 def test_a_damaged_or_forged_journal_makes_nobody_write(file, data):
     journal = plant(file)
     journal.write_bytes(data)
-    with pytest.raises(CorruptError, match="damaged, or none"):
+    with pytest.raises(CorruptError, match="damaged, or is no journal"):
         recover(file)
     assert file.read_bytes() == OLD
     assert journal.read_bytes() == data
@@ -421,3 +421,23 @@ def test_any_mixture_of_old_and_new_is_recovered(tmp_path_factory, case, data):
     done = recover(path)
     assert path.read_bytes() == (new if done == "finished" else old)
     assert (done == "finished") == (whole == new != old)
+
+
+def test_nothing_is_published_under_a_name_beside_which_a_journal_has_stayed(file):
+    journal = plant(file)
+    file.unlink()
+    with pytest.raises(LockedError, match="of a file of this name, which is gone") as caught, publish_file(str(file)):
+        pass
+    assert str(journal) in caught.value.problems[0].hint
+    assert not file.exists()
+    journal.unlink()
+    with publish_file(str(file)) as temporary:
+        Path(temporary).write_bytes(NEW)
+    assert file.read_bytes() == NEW
+
+
+def test_a_damaged_journal_says_what_can_be_done(file):
+    journal_of(file).touch(0o600)
+    with pytest.raises(CorruptError, match="no journal at all") as caught:
+        recover(file)
+    assert "remove the journal" in caught.value.problems[0].hint

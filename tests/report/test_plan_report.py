@@ -81,7 +81,9 @@ def test_of_an_optimizer_which_follows_each_parameter_is_told():
     assert "optimizer state followed: optimizer; of its parameters followed 2, reset 3, dropped 1, new 1" in lines
     assert "optimizer state reset: 3 keys" in lines
     assert "blocks.{0..2}.w x3 adapt_in_channels computes its values anew" in lines
+    assert "optimizer state dropped: 1 key" in lines
     assert "fc.weight dropped by rules.yaml:4:5 (drop)" in lines
+    assert "optimizer state dropped: 1 key" not in lines_of(replace(plan, dropped=fate.dropped))
     assert "blocks.1.w adapt_in_channels computes its values anew" in lines_of(plan, detailed=True)
     assert PlanReport(plan).document()["optimizer"] == {
         "states": ["optimizer"],
