@@ -83,10 +83,11 @@ def write(
             if watch is not None:
                 watch.finish(evaluator)
             output.read_back(temporary, back, readers[""])
-            write_manifest(plan.header, digester.digests(plan.header) if digester else None)
+            digests = digester.digests(plan.header) if digester else None
+            write_manifest(plan.header, digests)
     left = tuple(_beside(plan)) if bare else ()
-    outcome = replace(plan.outcome, left_behind=left, notes=(*plan.notes, *manifest.notes, *_notes(plan, left, digest, back)))
-    return replace(outcome, digests=digester.digests(plan.header)) if digester else outcome
+    notes = (*plan.notes, *manifest.notes, *_notes(plan, left, digest, back))
+    return replace(plan.outcome, left_behind=left, notes=notes, digests=digests)
 
 
 def _digester(algorithm: str | None) -> Digester | None:
