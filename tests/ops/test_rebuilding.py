@@ -18,7 +18,7 @@ def test_a_bound_op_is_what_its_parameters_make(name: str, case: dict[str, Any])
     op, specs = bound_of(name, case), specs_of(case["inputs"])
     keys = [f"input.{i}" for i in range(len(specs))]
     work = Work(name, json.loads(json.dumps(op.parameters())), 0, tuple(range(len(specs))))
-    made = recipe_of(Origin("out", tuple(keys), Way(len(specs), (work,))), Header(dict(zip(keys, specs, strict=True))), 10**12)
+    made = recipe_of(Origin("out", tuple(keys), Way(len(specs), (work,))), {"": Header(dict(zip(keys, specs, strict=True)))}, 10**12)
     assert isinstance(made, Derived)
     assert made.op == op
     assert made.spec == op.infer(specs)[0]
