@@ -17,6 +17,7 @@ from ckpt_surgeon.posix import UNSUPPORTED, PosixSystem, System
 __all__ = [
     "FileRange",
     "InputFile",
+    "PAGE_BYTES",
     "TEMPORARY_SUFFIX",
     "disk_error",
     "is_same_file",
@@ -31,6 +32,9 @@ __all__ = [
 
 # What an output is called until it is complete; no reader takes such a name for a checkpoint.
 TEMPORARY_SUFFIX = ".ckpt-surgeon-tmp"
+
+# What systems move, and file systems share, as a whole.
+PAGE_BYTES = 4096
 
 # Larger buffers fall out of the cache between the read and the write and cost several times the CPU.
 _COPY_BYTES = 256 * 1024

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
+from ckpt_surgeon.disk import PAGE_BYTES
 from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Part, Reader
@@ -19,7 +20,7 @@ from ckpt_surgeon.planning import Plan, Recipe, make_plan
 from ckpt_surgeon.publishing import publish_file, publish_folder
 from ckpt_surgeon.readers import open_readers
 from ckpt_surgeon.sources import Progress, split_table
-from ckpt_surgeon.spec import Header, Opaque
+from ckpt_surgeon.spec import Header, Opaque, TensorSpec
 
 if TYPE_CHECKING:
     from ckpt_surgeon.digests import Digester
@@ -162,8 +163,9 @@ def _beside(plan: Plan) -> dict[str, str]:
 
 
 def _offsets(plan: Plan, evaluator: Evaluator) -> dict[str, int]:
-    """Where the bytes of each tensor which only moves lie now; of several runs the first counts."""
-    ranges = {key: evaluator.ranges(recipe) for key, recipe in plan.recipes.items() if not isinstance(recipe.spec, Opaque)}
+    """Where the bytes of each tensor of a page or more which only moves lie now; of several runs the first counts."""
+    large = {key: each for key, each in plan.recipes.items() if isinstance(each.spec, TensorSpec) and each.spec.nbytes >= PAGE_BYTES}
+    ranges = {key: evaluator.ranges(recipe) for key, recipe in large.items()}
     return {key: found[0].offset for key, found in ranges.items() if found}
 
 

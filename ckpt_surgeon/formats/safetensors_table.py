@@ -13,11 +13,12 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
+from ckpt_surgeon.disk import PAGE_BYTES
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.strict_json import parse_json
 from ckpt_surgeon.spec import DTYPES, DType, Entry, Opaque, TensorSpec
 
-__all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "PAGE_BYTES", "TAGS", "Table", "header_bytes", "parse_table"]
+__all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "TAGS", "Table", "header_bytes", "parse_table"]
 
 LENGTH_BYTES = 8
 # The reference reader's limit: no honest header comes near it.
@@ -31,11 +32,10 @@ _MAX_DIMS = 64
 _METADATA = "__metadata__"
 _FIELDS = {"dtype", "shape", "data_offsets"}
 ALIGNMENT = 8
-# What systems move, and file systems share, as a whole.
-PAGE_BYTES = 4096
 # Of a header, left empty after it, for keys which get longer in place.
 _ROOM_SHARE = 8
 _Kind = tuple[Entry, int]
+_Placed = tuple[int, int, _Kind]
 _first_two = itemgetter(0, 1)
 # Two four-bit values to a byte: torch counts bytes, safetensors values.
 _PACKED_TAG, _PACKED = "F4", DTYPES["float4_e2m1fn_x2"]
@@ -90,20 +90,30 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
     """
     if data[:1] != b"{":
         raise CorruptError("the safetensors header does not start with '{'")
-    items = parse_json(data, "the safetensors header")
-    metadata = _metadata(items.pop(_METADATA, {}))
     kinds: dict[tuple[object, ...], _Kind] = {}
-    found = [(*_begin_end(key, item), key, _kind(key, item, kinds)) for key, item in items.items()]
+
+    def compact(fields: dict[str, Any]) -> Any:
+        """A tensor's fields as `_Placed`, so that 100,000s of tables need not stand in memory at once; whatever is wrong stays as it is."""
+        if fields.keys() != _FIELDS:
+            return fields
+        try:
+            return *_begin_end("", fields), _kind("", fields, kinds)
+        except CorruptError:
+            return fields
+
+    items = parse_json(data, "the safetensors header", compact)
+    metadata = _metadata(items.pop(_METADATA, {}))
+    found = [(*_placed(key, item, kinds), key) for key, item in items.items()]
     found.sort(key=_first_two)
     position = 0
-    for begin, end, key, (entry, nbytes) in found:
+    for begin, end, (entry, nbytes), key in found:
         if begin != position:
             raise CorruptError(f"its bytes start at {begin}, those before it end at {position}: a hole or an overlap", where=key)
         if end - begin != nbytes:
             raise CorruptError(f"{entry} takes {nbytes} bytes, its offsets hold {end - begin}", where=key)
         position = end
     _check_end(position, data_bytes)
-    return Table({key: kind[0] for _, _, key, kind in found}, {key: begin for begin, _, key, _ in found}, metadata)
+    return Table({key: kind[0] for _, _, kind, key in found}, {key: begin for begin, _, _, key in found}, metadata)
 
 
 def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str], phase: int | None = None) -> bytes:
@@ -128,6 +138,11 @@ def _metadata(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise CorruptError("__metadata__ is no table of text -> text")
     return value
+
+
+def _placed(key: str, item: Any, kinds: dict[tuple[object, ...], _Kind]) -> _Placed:
+    """Where a tensor lies, and what it is; CorruptError naming it for whatever `compact` left as it was."""
+    return item if type(item) is tuple else (*_begin_end(key, item), _kind(key, item, kinds))
 
 
 def _begin_end(key: str, item: Any) -> tuple[int, int]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.disk import PAGE_BYTES, FileRange
 from ckpt_surgeon.errors import LimitError, Problem, SurgeryError
 from ckpt_surgeon.formats.carried import carried_metadata
 from ckpt_surgeon.formats.protocol import Part
-from ckpt_surgeon.formats.safetensors_table import ALIGNMENT, LENGTH_BYTES, MAX_HEADER_BYTES, PAGE_BYTES, TAGS, header_bytes
+from ckpt_surgeon.formats.safetensors_table import ALIGNMENT, LENGTH_BYTES, MAX_HEADER_BYTES, TAGS, header_bytes
 from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -18,8 +18,8 @@ MAX_VALUES = 2_000_000
 _CONTAINERS = frozenset({dict, list})
 
 
-def parse_json(data: bytes | str, what: str) -> Any:
-    """The value in `data`, which the errors call `what`.
+def parse_json(data: bytes | str, what: str, compact: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The value in `data`, which the errors call `what`. compact: what becomes of each object, from the inside outwards.
 
     Raises CorruptError for whatever a strict reader should not accept, LimitError for more values than any checkpoint needs.
     """
@@ -29,7 +29,8 @@ def parse_json(data: bytes | str, what: str) -> Any:
         if values > MAX_VALUES:
             raise LimitError(f"{what} holds some {values:,} values: {MAX_VALUES:,} are allowed")
         whole = _whole if "-0" in text else int
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_int=whole, parse_float=_finite)
+        made = _unique if compact is None else lambda pairs: compact(_unique(pairs))
+        value = json.loads(text, object_pairs_hook=made, parse_constant=_refused, parse_int=whole, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise CorruptError(f"{what} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except RecursionError as error:
