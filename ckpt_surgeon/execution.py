@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.disk import PAGE_BYTES
-from ckpt_surgeon.errors import CoverageError, Problem, SurgeryError
+from ckpt_surgeon.errors import CorruptError, CoverageError, Problem, SurgeryError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Keep, Part, Reader
 from ckpt_surgeon.garbage import uncollected
@@ -196,7 +196,10 @@ class _Output:
                 if isinstance(recipe.spec, Opaque):
                     continue
                 parts = evaluator.parts(recipe)
-                writer.write(key, self._passing(key, parts) if key in plan.recipes else parts)
+                try:
+                    writer.write(key, self._passing(key, parts) if key in plan.recipes else parts)
+                except CorruptError as error:
+                    raise _read_for(key, error) from error
                 done += recipe.spec.nbytes
                 if progress is not None:
                     progress(done, total)
@@ -229,6 +232,11 @@ class _Output:
                 check_way_back(back, reader, source)
         if wrong:
             raise SurgeryError(Problem(f"the output does not read back as planned: {each}") for each in wrong)
+
+
+def _read_for(key: str, error: CorruptError) -> CorruptError:
+    """The error about damaged bytes, which says for which key of the output they were read."""
+    return CorruptError(replace(each, what=f"{each.what} (read for {escape(key)})") for each in error.problems)
 
 
 def _optimizer_differences(reader: Reader, keep: Keep) -> list[str]:

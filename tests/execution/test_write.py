@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import ckpt_surgeon as surgeon
-from ckpt_surgeon.errors import CoverageError, DiskError, ModelError
+from ckpt_surgeon.errors import CorruptError, CoverageError, DiskError, ModelError
 from ckpt_surgeon.sources import open_source
 
 
@@ -282,3 +282,15 @@ def test_an_open_reader_of_another_source_is_refused(tmp_path):
     with open_source(tmp_path / "other.safetensors") as reader, pytest.raises(DiskError, match="has changed"):
         surgeon.write(plan, tmp_path / "out.pt", reader=reader)
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_damaged_bytes_are_told_with_the_key_for_which_they_were_read(tmp_path):
+    source, out = tmp_path / "in.pt", tmp_path / "out.safetensors"
+    torch.save({"sound": torch.ones(3), "hurt": torch.arange(6.0) + 0.123}, source)
+    data = bytearray(source.read_bytes())
+    place = bytes(data).index((torch.arange(6.0) + 0.123).numpy().tobytes())
+    data[place] ^= 1
+    source.write_bytes(data)
+    with pytest.raises(CorruptError, match=r"in\.pt: its bytes are damaged.*\(read for new\)"):
+        surgeon.write(surgeon.plan(source, [{"rename": {"hurt": "new"}}]), out)
+    assert not out.exists()
