@@ -45,6 +45,7 @@ OURS: Mapping[str, str] = {
     "deinterleave": "packing:Deinterleave",
     "slice": "taking:Slice",
     "take": "taking:Take",
+    "flip": "flipping:Flip",
     "pad": "placing:Pad",
     "region": "placing:Region",
     "rope_permute": "rotary:RopePermute",
