@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 from ckpt_surgeon.ops.defaults import NameDefaults, TensorDefaults
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Move
+from ckpt_surgeon.ops.roles import Roles
+
+ROLES = Roles(sources=("weight", "scale"))
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,35 @@ class Negate(TensorDefaults):
         return tuple(-tensor for tensor in tensors)
 
 
+@dataclass(frozen=True)
+class Dequantize(TensorDefaults):
+    """A weight times its scale."""
+
+    name: ClassVar[str] = "dequantize"
+    body: ClassVar[Body] = Body(filled=("inputs",), roles=ROLES)
+    arity: ClassVar[Arity] = "n->1"
+    contract: ClassVar[Contract] = "approximate"
+    inputs: tuple[str, ...] | None = None
+
+    def infer(self, specs):
+        return (ROLES.named(self.inputs, specs, self.name)["weight"],)
+
+    def apply(self, tensors):
+        given = ROLES.named(self.inputs, tensors, self.name)
+        return (given["weight"] * given["scale"],)
+
+
 def thing():
     """No op."""
 '''
+ENTRIES = "upper = shouting.ops:Upper\nnegate = shouting.ops:Negate\ndequantize = shouting.ops:Dequantize\n"
 RULES = "version: 1\nrules:\n  - upper: b\n  - negate: a.*\n"
 
 
 class Package:
     """The installed package, and a command line which can import it."""
 
-    def __init__(self, folder: Path, entries: str = "upper = shouting.ops:Upper\nnegate = shouting.ops:Negate\n") -> None:
+    def __init__(self, folder: Path, entries: str = ENTRIES) -> None:
         self.folder = folder
         site = folder / "site"
         metadata = site / "shouting-2.0.dist-info"
@@ -118,6 +140,16 @@ def test_with_the_flag_its_ops_are_rules_as_ours_are(package: Package) -> None:
     assert package.is_loaded
 
 
+def test_an_op_of_another_package_has_roles_as_ours_have(package: Package) -> None:
+    rule = "dequantize: {source: {scale: b.w, weight: a.w}, target: w}"
+    done = package.run("remap", "in.safetensors", "-e", rule, "--plugins", "-o", "out.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert load_file(package.folder / "out.safetensors")["w"].tolist() == [3.0, -6.0]
+    wrong = package.run("remap", "in.safetensors", "-e", rule.replace("scale:", "scales:"), "--plugins", "--dry-run")
+    assert wrong.returncode == 4
+    assert "scales" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -140,7 +172,7 @@ def test_every_command_which_reads_rules_has_the_flag(package: Package, words: t
 
 def test_the_schema_describes_them_only_with_the_flag(package: Package) -> None:
     plain, whole = (json.loads(package.run("schema", *words).stdout) for words in ((), ("--plugins",)))
-    assert set(whole["$defs"]) - set(plain["$defs"]) == {"op_upper", "op_negate"}
+    assert set(whole["$defs"]) - set(plain["$defs"]) == {"op_upper", "op_negate", "op_dequantize"}
     assert "hidden" not in json.dumps(whole), "what bind fills is no parameter"
     assert {key: whole["$defs"][key] for key in plain["$defs"]} == plain["$defs"]
 
