@@ -17,10 +17,11 @@ from ckpt_surgeon.spec import Opaque, TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Evaluator", "equal_pieces", "flat_bytes", "same_bytes"]
+__all__ = ["PIECE_ELEMENTS", "Evaluator", "equal_pieces", "flat_bytes", "same_bytes"]
 
-# Computed at once of a tensor whose elements are computed one by one: what stays in the cache, and a multiple of every element.
-_PIECE_BYTES: Final = 1024 * 1024
+# Computed at once of a tensor whose elements are computed one by one: what stays in the cache, and is too little for torch to wake
+# more threads for, which cost several times the work.
+PIECE_ELEMENTS: Final = 32 * 1024
 
 
 class Evaluator:
@@ -136,8 +137,7 @@ def _streamed(recipe: Derived, inputs: Sequence[Iterable[Part]]) -> Iterator[Par
 
     specs = [part.spec for part in recipe.inputs if isinstance(part.spec, TensorSpec)]  # nothing is computed of an opaque entry
     types = [getattr(torch, spec.dtype.name) for spec in specs]
-    elements = _PIECE_BYTES // max(spec.dtype.itemsize for spec in specs)
-    cut = [equal_pieces(parts, elements * spec.dtype.itemsize) for parts, spec in zip(inputs, specs, strict=True)]
+    cut = [equal_pieces(parts, PIECE_ELEMENTS * spec.dtype.itemsize) for parts, spec in zip(inputs, specs, strict=True)]
     for together in zip(*cut, strict=True):
         given = tuple(torch.frombuffer(bytearray(piece), dtype=dtype) for piece, dtype in zip(together, types, strict=True))
         (output,) = _applied(recipe, given)

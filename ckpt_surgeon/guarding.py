@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from ckpt_surgeon.errors import CoverageError, Problem
-from ckpt_surgeon.evaluation import Evaluator, equal_pieces
+from ckpt_surgeon.evaluation import PIECE_ELEMENTS, Evaluator, equal_pieces
 from ckpt_surgeon.formats.protocol import Part
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.planning import Plan
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "check_values", "watched"]
 
-_PIECE_BYTES: Final = 1024 * 1024  # looked at once; a multiple of every element
+_PIECE_BYTES: Final = 256 * 1024  # compared at once
 _MOST_LISTED: Final = 5
 _HINT: Final = "the values are not what `assert` says: nothing is written or loaded"
 
@@ -57,7 +57,7 @@ class Watch:
 
         spec = self._plan.header.tensors[key]
         count = 0
-        for piece in equal_pieces(parts, _PIECE_BYTES):
+        for piece in equal_pieces(parts, PIECE_ELEMENTS * spec.dtype.itemsize):
             count += _not_finite(torch.frombuffer(bytearray(piece), dtype=getattr(torch, spec.dtype.name)))
             yield piece
         self._found[key] = count
