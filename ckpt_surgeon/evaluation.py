@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ckpt_surgeon.disk import FileRange, pieces
-from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.errors import LimitError, RulesError
 from ckpt_surgeon.formats.protocol import Part, Reader
 from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.ops.movable import as_movable, same_type
@@ -129,6 +129,10 @@ def _applied(recipe: Derived, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.T
     except RulesError as error:
         keys = listed([source.name for source in sources_of(recipe)])
         raise RulesError([replace(problem, what=f"{keys}: {problem.what}") for problem in error.problems]) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise LimitError(f"{recipe.op.name}: there is no memory for its result, {recipe.spec} or more") from error
 
 
 def _streamed(recipe: Derived, inputs: Sequence[Iterable[Part]]) -> Iterator[Part]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, number
 from ckpt_surgeon.ops.defaults import TensorDefaults
-from ckpt_surgeon.ops.precision import all_widened, narrowed, refuse_no_weights
+from ckpt_surgeon.ops.precision import all_widened, narrowed, refuse_no_weights, refuse_nothing_left
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract
 from ckpt_surgeon.ops.roles import Roles
 from ckpt_surgeon.spec import TensorSpec
@@ -86,7 +86,9 @@ class FoldBatchNorm(TensorDefaults):
         import torch
 
         given = _ROLES.named(self.inputs, all_widened(tensors), self.name)
-        steepness = torch.rsqrt(given["bn_running_var"] + self.eps)
+        variance = given["bn_running_var"] + self.eps
+        refuse_nothing_left(variance, "bn_running_var + eps", self.name)
+        steepness = torch.rsqrt(variance)
         bias = given.get("bias", torch.zeros_like(steepness))
         folded = (bias - given["bn_running_mean"]) * steepness * given["bn_weight"] + given["bn_bias"]
         types = _ROLES.named(self.inputs, [tensor.dtype for tensor in tensors], self.name)

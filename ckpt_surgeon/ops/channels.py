@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
 from ckpt_surgeon.ops.defaults import TensorDefaults
-from ckpt_surgeon.ops.precision import check_weights, widened
+from ckpt_surgeon.ops.precision import check_weights, narrowed, widened
 from ckpt_surgeon.ops.protocol import Arity, Contract
 from ckpt_surgeon.ops.shaping import bounded, dim_within, one_input, target_size
 from ckpt_surgeon.spec import TensorSpec
@@ -138,7 +138,7 @@ class AdaptInChannels(TensorDefaults):
         dim = dim_within(self.dim, tensor.dim(), self.name, list(tensor.shape))
         whole = widened(tensor).contiguous()  # sums of one order whatever the strides, and so of the same bytes
         adapted = self._adapted(whole.movedim(dim, 0), self._wanted())
-        return (adapted.movedim(0, dim).to(tensor.dtype).contiguous(),)
+        return (narrowed(adapted.movedim(0, dim), tensor.dtype, self.name),)
 
     def _adapted(self, old: torch.Tensor, wanted: int) -> torch.Tensor:
         """`[i, ...] -> [n, ...]`."""

@@ -9,7 +9,7 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import integer, one_of
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.movable import as_movable, same_type
-from ckpt_surgeon.ops.precision import check_weights, widened
+from ckpt_surgeon.ops.precision import check_weights, narrowed, widened
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, dim_within, filled, one_input, target_size
 from ckpt_surgeon.ops.squeezing import Squeeze, Unsqueeze
@@ -141,7 +141,7 @@ class Collapse(TensorDefaults):
         dim = dim_within(self.dim, tensor.dim(), self.name, list(tensor.shape))
         if tensor.shape[dim] == 1:
             return (same_type(as_movable(tensor).squeeze(dim).contiguous(), tensor),)
-        return (widened(tensor).contiguous().sum(dim).to(tensor.dtype),)  # sums of one order whatever the strides
+        return (narrowed(widened(tensor).contiguous().sum(dim), tensor.dtype, self.name),)  # sums of one order whatever the strides
 
     def spans(self, specs: tuple[TensorSpec, ...]) -> tuple[tuple[Run, ...], ...] | None:
         """All bytes as they are, for a dim of size 1."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, integer
 from ckpt_surgeon.ops.defaults import TensorDefaults
-from ckpt_surgeon.ops.precision import all_widened, narrowed, refuse_no_weights
+from ckpt_surgeon.ops.precision import all_widened, narrowed, refuse_no_weights, refuse_nothing_left
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract
 from ckpt_surgeon.ops.roles import Roles
 from ckpt_surgeon.ops.shaping import dim_within
@@ -76,10 +76,11 @@ class BakeWeightNorm(TensorDefaults):
 
         magnitude, direction = all_widened(tensors)
         if self.dim == "all":
-            weight = direction * (magnitude.reshape(()) / torch.linalg.vector_norm(direction))
-            return (narrowed(weight, tensors[1].dtype, self.name),)
-        others = [i for i in range(direction.dim()) if i != self.dim % direction.dim()]
-        length = torch.linalg.vector_norm(direction, dim=others, keepdim=True) if others else direction.abs()
+            magnitude, length = magnitude.reshape(()), torch.linalg.vector_norm(direction)
+        else:
+            others = [i for i in range(direction.dim()) if i != self.dim % direction.dim()]
+            length = torch.linalg.vector_norm(direction, dim=others, keepdim=True) if others else direction.abs()
+        refuse_nothing_left(length, "the length of v", self.name)
         return (narrowed(direction * (magnitude / length), tensors[1].dtype, self.name),)
 
 
@@ -130,4 +131,5 @@ class BakeSpectralNorm(TensorDefaults):
         """The weight over its largest singular value, as the vectors have it."""
         weight, left, right = all_widened(tensors)
         sigma = left @ (weight.movedim(self.dim, 0).reshape(len(left), len(right)) @ right)
+        refuse_nothing_left(sigma.abs(), "sigma", self.name)
         return (narrowed(weight / sigma, tensors[0].dtype, self.name),)

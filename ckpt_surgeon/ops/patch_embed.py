@@ -9,7 +9,7 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.arguments import assign, one_of, truth
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.grids import grid_or
-from ckpt_surgeon.ops.precision import check_weights
+from ckpt_surgeon.ops.precision import check_weights, narrowed
 from ckpt_surgeon.ops.protocol import Arity, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, filled, one_input
 from ckpt_surgeon.spec import TensorSpec
@@ -85,7 +85,7 @@ class ResamplePatchEmbed(TensorDefaults):
             return (tensor.detach().clone(memory_format=torch.contiguous_format),)
         kernels = tensor.detach().reshape(out, channels, -1).to(torch.float32).contiguous()
         inverse = torch.linalg.pinv(self._resize_matrix((old[0], old[1]), new))
-        return ((kernels @ inverse).reshape(out, channels, *new).to(tensor.dtype),)
+        return (narrowed((kernels @ inverse).reshape(out, channels, *new), tensor.dtype, self.name),)
 
     def spans(self, specs: tuple[TensorSpec, ...]) -> tuple[tuple[Run, ...], ...] | None:
         """All bytes as they are, where the size stays."""

@@ -10,7 +10,7 @@ from ckpt_surgeon.ops.arguments import assign, integer, one_of, truth
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.grids import check_told, grid_or, interpolated, rows_of, square_side, with_rows
 from ckpt_surgeon.ops.movable import as_movable, same_type
-from ckpt_surgeon.ops.precision import check_weights, widened
+from ckpt_surgeon.ops.precision import check_weights, narrowed, widened
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, filled, one_input
 from ckpt_surgeon.spec import TensorSpec
@@ -101,7 +101,7 @@ class ResamplePosEmbed(TensorDefaults):
         grid = rows[self.prefix_tokens :]
         if old != new:
             how = {"mode": self.interpolation, "antialias": self.antialias}
-            grid = interpolated(widened(grid).contiguous(), old, new, **how).to(tensor.dtype)
+            grid = narrowed(interpolated(widened(grid).contiguous(), old, new, **how), tensor.dtype, self.name)
         joined = torch.cat([as_movable(rows[: self._kept()]), as_movable(grid)])
         return (same_type(joined, tensor).reshape(*tensor.shape[:-2], *joined.shape),)
 

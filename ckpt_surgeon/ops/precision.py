@@ -11,7 +11,7 @@ from ckpt_surgeon.spec import DType, TensorSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["all_widened", "check_weights", "has_arithmetic", "narrowed", "refuse_no_weights", "widened"]
+__all__ = ["all_widened", "check_weights", "has_arithmetic", "narrowed", "refuse_no_weights", "refuse_nothing_left", "widened"]
 
 _SCALED = 1  # bytes of a type which holds weights only up to a scale, kept elsewhere
 
@@ -38,6 +38,15 @@ def check_weights(spec: TensorSpec, name: str, *, is_real: bool = False) -> None
         raise RulesError(f"{name}: {spec} is complex; real weights are wanted")
 
 
+def refuse_nothing_left(lengths: torch.Tensor, what: str, name: str) -> None:
+    """RulesError where one of the numbers by which weights are to be divided is 0 or has no root: they would become NaN."""
+    wrong = int((lengths <= 0).sum())
+    if wrong:
+        count = f"{wrong} of {lengths.numel()}" if lengths.numel() > 1 else "it"
+        hint = "Is the checkpoint damaged, or was it never trained?"
+        raise RulesError(f"{name}: {what} is 0 or less ({count}): the weight would hold NaN", hint=hint)
+
+
 def widened(tensor: torch.Tensor) -> torch.Tensor:
     """The values in float32, or in float64 or complex where they are that; detached."""
     import torch
@@ -62,7 +71,9 @@ def narrowed(result: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tenso
     import torch
 
     cast = result.to(dtype).contiguous()
-    if cast.dtype == result.dtype or bool((torch.isfinite(cast) | ~torch.isfinite(result)).all()):
+    # torch tells of no type of one byte what is finite in it.
+    finite = torch.isfinite(cast if cast.dtype.itemsize > _SCALED else cast.to(torch.float32))
+    if cast.dtype == result.dtype or bool((finite | ~torch.isfinite(result)).all()):
         return cast
     largest = result[torch.isfinite(result)].abs().max().item()
     hint = "`cast` its inputs to a wider type (bfloat16, float32) by a rule before this one."

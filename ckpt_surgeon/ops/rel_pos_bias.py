@@ -11,7 +11,7 @@ from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.geometric import geometric_weights
 from ckpt_surgeon.ops.grids import check_told, grid_or, interpolated, rows_of, square_side, with_rows
 from ckpt_surgeon.ops.movable import as_movable, same_type
-from ckpt_surgeon.ops.precision import check_weights, widened
+from ckpt_surgeon.ops.precision import check_weights, narrowed, widened
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, Run, TensorOp
 from ckpt_surgeon.ops.shaping import bounded, filled, one_input
 from ckpt_surgeon.spec import TensorSpec
@@ -99,7 +99,7 @@ class ResampleRelPosBias(TensorDefaults):
         if old != new:
             values = widened(table).contiguous()
             resized = _geometric(values, old, new) if self.mode == "geometric" else interpolated(values, old, new, mode="bicubic")
-            table = resized.to(tensor.dtype)
+            table = narrowed(resized, tensor.dtype, self.name)
         return (same_type(torch.cat([as_movable(table), as_movable(extra)]), tensor),)
 
     def spans(self, specs: tuple[TensorSpec, ...]) -> tuple[tuple[Run, ...], ...] | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.keys.aliases import split_alias
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
@@ -14,6 +15,7 @@ from ckpt_surgeon.rules.rule import Rule
 
 __all__ = ["check_count", "idle_patterns"]
 
+_ONE_SOURCE = "keys of another source are taken by `rename`, `copy`, `tie`, and by `source:` with `target:`; check their names, too"
 _SYNTAX = frozenset("*{}|^$()[]\\")
 
 
@@ -53,13 +55,16 @@ def _patterns(rule: Rule) -> Iterator[str]:
         return
     for field in fields(rule.op):  # type: ignore[arg-type]  # every op is a dataclass
         value = getattr(rule.op, field.name)
-        yield from [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping | tuple) else ()
+        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping | tuple) else []
+        yield from (text for text in texts if isinstance(text, str))
 
 
 def _guess(rule: Rule, keys: Collection[str]) -> str:
     """The word of a pattern which stands in no key, with the one which is most like it."""
     known = dict.fromkeys(word for key in keys for word in key.split("."))
     for pattern in _patterns(rule):
+        if split_alias(pattern)[0]:
+            return _ONE_SOURCE
         for word in pattern.split("."):
             if word and word not in known and not _SYNTAX & set(word):
                 near = nearest(word, known)

@@ -70,7 +70,7 @@ def _way_document(way: Way) -> dict[str, Any]:
 
 def _lineage(document: Any) -> Lineage:
     fields = _object(document, _FIELDS, _OPTIONAL, "the manifest")
-    if fields["schema_version"] != SCHEMA_VERSION or fields["document"] != "lineage":
+    if _count(fields["schema_version"], "schema_version") != SCHEMA_VERSION or fields["document"] != "lineage":
         raise CorruptError(f"it is no lineage of version {SCHEMA_VERSION}", hint="a newer ckpt-surgeon may have written it")
     rules = tuple(_ran(item) for item in _list(fields["rules"], "rules"))
     if len(rules) > _MAX_RULES:

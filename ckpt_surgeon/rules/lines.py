@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ckpt_surgeon.disk import InputFile
+from ckpt_surgeon.disk import InputFile, require_name
 from ckpt_surgeon.errors import DiskError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.rules.node import Node
@@ -31,6 +31,7 @@ def _lines(node: Node, name: str) -> list[str]:
     """The lines without blanks around them; none after a complaint."""
     path = os.path.join(node.document.folder, node.data)
     try:
+        require_name(path)
         with InputFile(path) as file:
             if file.nbytes > _MAX_BYTES:
                 node.complain(f"{name}: {escape(path)} has {file.nbytes} bytes; at most {_MAX_BYTES} are read")

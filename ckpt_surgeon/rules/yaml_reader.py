@@ -27,6 +27,7 @@ _MAX_WORD = 200  # characters of a word which a hint quotes; more than that is n
 _INDENT = "Check the indentation, or quote a value which holds a colon and a blank."
 _TAB = "YAML takes no tabs between words or at the start of a line: write blanks."
 _QUOTE = "A pattern which YAML reads as something else has to be quoted"
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SPECIAL = re.compile(r"[*&!%@`{\[|]")  # YAML's signs which patterns use, too, or which start no word
 
 
@@ -158,7 +159,7 @@ class _Builder:
             if not isinstance(event, yaml.AliasEvent):
                 self._node(event, (*place, "?"), depth + 1)
             return "?"
-        key = str(event.value)
+        key = _joined(str(event.value))
         if key == "<<" and not event.style:
             self._complain("merge keys are not read", event, "Write the entries out.")
         elif key in found:
@@ -177,7 +178,7 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         if event.style:
-            return event.value
+            return _joined(event.value)
         try:
             return resolve(event.value)
         except RulesError as error:
@@ -203,6 +204,11 @@ class _Builder:
 
     def _refused(self, what: str, event: Any) -> RulesError:
         return RulesError(what, where=where(self.name, _mark(event)))
+
+
+def _joined(text: str) -> str:
+    """The text with one character for each pair of escapes by which JSON writes what lies beyond 16 bits."""
+    return _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
 
 
 def _mark(event: Any) -> Mark:

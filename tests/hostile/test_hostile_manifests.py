@@ -59,6 +59,7 @@ LIES: dict[str, tuple[tuple[Any, ...], object, type[SurgeryError], str]] = {
     "a field lacks": (("plan",), (), CorruptError, "lacks ['plan']"),
     "a field too many": (("comment",), "x", CorruptError, "fields which nobody knows: ['comment']"),
     "another version": (("schema_version",), 2, CorruptError, "no lineage of version 1"),
+    "a version which is no number": (("schema_version",), True, CorruptError, "whole number"),
     "another document": (("document",), "plan", CorruptError, "no lineage of version 1"),
     "a digest of other letters": (("plan",), "Z" * 64, CorruptError, "no digest of 64"),
     "another plan": (("plan",), "0" * 64, CoverageError, "are not those of the plan 000000000000"),

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -200,6 +201,11 @@ BODIES: dict[str, Any] = {
     "mha_to_gqa": {"match": "a", "heads": 4, "kv_heads": 2},
     "gqa_to_mha": {"source": "a", "target": "b", "heads": 4, "kv_heads": 2},
 }
+# An op which needs nothing special is shown by its case file.
+CASES = Path(__file__).parents[1] / "cases"
+for op in [op for op in OPS if op not in BODIES]:
+    BODIES[op] = {"match": "a", **yaml.safe_load((CASES / f"{op}.yaml").read_text(encoding="utf-8"))["works"][0]["body"]}
+
 COMMON: list[tuple[dict[str, Any], bool]] = [
     ({"when": "mismatched"}, True),
     ({"if": "flag", "expect": "any", "why": ""}, True),
@@ -367,3 +373,14 @@ def test_a_key_mapping_is_the_first_re_subn_which_finds_something(pairs: dict[st
 
     expected = [renamed(name) for name in names]
     assert moved(rules_from_key_mapping(pairs), names) == (None if "" in expected else expected)
+
+
+def test_a_character_which_json_writes_as_two_escapes_is_one():
+    (rule,) = parse_rules('version: 1\nrules:\n  - rename: {"w\\ud83d\\ude42": "\\ud83d\\ude42.w"}\n', "r").rules
+    assert rule.op.pairs == {"w\N{SLIGHTLY SMILING FACE}": "\N{SLIGHTLY SMILING FACE}.w"}
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_file_of_labels_with_a_name_which_no_file_can_have_is_told(name):
+    with pytest.raises(RulesError, match=r"source_labels: .*: no file can have this name"):
+        as_rules([{"head": {"match": "w", "mode": "map", "source_labels": name, "target_labels": ["q"]}}])
