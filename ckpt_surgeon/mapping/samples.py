@@ -63,6 +63,15 @@ class Sample:
             if run.start <= hunk.start and hunk.stop <= run.stop and first <= hunk.first and hunk.last <= last
         ]
 
+    def without(self, runs: Sequence[Run]) -> str:
+        """The target's name, but with the source's own text where one of the runs would be right."""
+        parts = list(self.target)
+        for run in reversed(runs):
+            image = self.image(run)
+            if image is not None:
+                parts[image[0] : image[1]] = self.source[run.start : run.stop]
+        return ".".join(parts)
+
     def is_forgiven(self, run: Run, *, is_literal: bool) -> bool:
         """Whether a wrong run does no harm: a hunk begins before it or is longer, so that another run is taken there."""
         for hunk in self.hunks:

@@ -1,0 +1,187 @@
+"""Moves of keys -> the name ops which say them with the fewest pairs; tried on the names before they are given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.mapping.alignment import aligned
+from ckpt_surgeon.mapping.numbering import numbered
+from ckpt_surgeon.mapping.runs import chosen_runs
+from ckpt_surgeon.mapping.samples import Sample
+from ckpt_surgeon.mapping.wholes import whole_renames
+from ckpt_surgeon.ops.aligning import AlignNames
+from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
+from ckpt_surgeon.ops.protocol import Move, NameOp
+from ckpt_surgeon.ops.renaming import Rename
+from ckpt_surgeon.ops.replacing import Replace, Replacer
+
+__all__ = ["Naming", "named", "name_ops", "size_of"]
+
+_LEAST_GAINS = (0.01, 1.01)  # hunks a pair of `replace` takes care of: any at all, or more than one
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What is to become of names. moves: of each key whose new name matters; free: keys which may take any name that nobody else has."""
+
+    moves: Mapping[str, str]
+    free: Sequence[str] = ()
+    target: Mapping[str, object] | frozenset[str] = frozenset()
+
+
+def size_of(op: NameOp) -> int:
+    """Pairs, prefixes and patterns which a person would read."""
+    if isinstance(op, Rename | Replace):
+        return len(op.pairs)
+    if isinstance(op, StripPrefix):
+        return 1 if isinstance(op.prefixes, str) else len(op.prefixes)
+    if isinstance(op, AlignNames):
+        return len(op.prefixes) + len(op.segments)
+    return 1 if not isinstance(op, AddPrefix) or isinstance(op.match, str) else len(op.match)
+
+
+def name_ops(naming: Naming) -> list[NameOp]:
+    """The smallest list of ops which is found; each candidate was tried on the names. Raises RulesError for a name which nobody can write."""
+    if all(key == place for key, place in naming.moves.items()):
+        return []
+    best: list[NameOp] | None = None
+    for ops in _candidates(naming):
+        is_smaller = best is None or sum(map(size_of, ops)) + len(ops) / 2 < sum(map(size_of, best)) + len(best) / 2
+        if is_smaller and _is_right(ops, naming):
+            best = ops
+    if best is None:
+        return [Rename({key: place for key, place in naming.moves.items() if key != place})]
+    return best
+
+
+def _candidates(naming: Naming) -> Iterator[list[NameOp]]:
+    """Ways to say it, the plainest first."""
+    yield from _alignments(naming)
+    for stripped, added in _prefixes(naming.moves):
+        before = [*([StripPrefix(stripped)] if stripped else []), *([AddPrefix(added)] if added else [])]
+        yield from ([*before, *ops] for ops in _inner(_after(before, naming.moves)))
+        if added and all(place.startswith(added) and place != added for place in naming.moves.values()):
+            moves = {key: place.removeprefix(added) for key, place in naming.moves.items()}
+            yield from ([*before[:-1], *ops, AddPrefix(added)] for ops in _inner(_after(before[:-1], moves)))
+
+
+def _alignments(naming: Naming) -> Iterator[list[NameOp]]:
+    """`align_names`, where names differ in nothing but segments which come or go."""
+    prefixes: dict[str, None] = {}
+    segments: dict[str, None] = {}
+    for family in numbered(naming.moves.items()):
+        for hunk in aligned(family.source, family.target):
+            run = (*family.source[hunk.start : hunk.stop], *family.target[hunk.first : hunk.last])
+            if (hunk.start < hunk.stop and hunk.first < hunk.last) or not all(_is_plain(segment) for segment in run):
+                return
+            texts = [str(segment[0]) for segment in run]
+            if hunk.start == hunk.first == 0:
+                prefixes[".".join(texts) + "."] = None
+            else:
+                segments |= dict.fromkeys(texts)
+    yield [AlignNames(tuple(prefixes), tuple(segments))]
+
+
+def _is_plain(segment: tuple[object, ...]) -> bool:
+    return len(segment) == 1 and isinstance(segment[0], str)
+
+
+def _prefixes(moves: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(a prefix to strip, one to add); either may be empty."""
+    stripped = _usual(moves, taken_away=True)
+    pairs = [("", ""), (stripped, ""), ("", _usual(moves, taken_away=False))]
+    if stripped:
+        pairs.append((stripped, _usual(_after([StripPrefix(stripped)], moves), taken_away=False)))
+    return list(dict.fromkeys(pairs))
+
+
+def _usual(moves: Mapping[str, str], *, taken_away: bool) -> str:
+    """The prefix with its dot which names most often lose (or get), by families; empty where there is none."""
+    votes: Counter[str] = Counter()
+    for family in numbered(moves.items()):
+        one, other = (family.source, family.target) if taken_away else (family.target, family.source)
+        hunks = aligned(one, other)
+        if hunks and hunks[0].start == hunks[0].first == hunks[0].last == 0:
+            run = one[: hunks[0].stop]
+            votes["".join(f"{segment[0]}." for segment in run) if all(map(_is_plain, run)) else ""] += 1
+    del votes[""]
+    return votes.most_common(1)[0][0] if votes else ""
+
+
+def _after(ops: Sequence[NameOp], moves: Mapping[str, str]) -> dict[str, str]:
+    """The moves which are left when the ops have run. Raises RulesError where two keys become one."""
+    names = _run(ops, list(moves), frozenset())
+    return dict(zip(names, moves.values(), strict=True))
+
+
+def _inner(moves: Mapping[str, str]) -> Iterator[list[NameOp]]:
+    """Ways to say moves by `replace` and `rename`."""
+    if all(key == place for key, place in moves.items()):
+        yield []
+        return
+    yield [Rename(pairs) for pairs in whole_renames(moves)]
+    tried: list[dict[str, str]] = []
+    for least_gain in _LEAST_GAINS:
+        pairs = chosen_runs(numbered(moves.items()), least_gain)
+        if pairs and pairs not in tried:
+            tried.append(pairs)
+            yield from _with_renames(pairs, moves)
+
+
+def _with_renames(pairs: dict[str, str], moves: Mapping[str, str]) -> Iterator[list[NameOp]]:
+    """A `replace` and what renames, before or after it, the keys which it leaves wrong."""
+    op, replacer = Replace(pairs), Replacer.of(pairs)
+    found = {key: replacer.replaced(key) or key for key in moves}
+    wrong = {key for key, place in moves.items() if found[key] != place}
+    if not wrong:
+        yield [op]
+        return
+    before = _before(replacer, moves, wrong)
+    if before is not None:
+        yield [*(Rename(each) for each in whole_renames(before)), op]
+    if len(set(found.values())) == len(found):
+        yield [op, *(Rename(each) for each in whole_renames({found[key]: place for key, place in moves.items()}))]
+
+
+def _before(replacer: Replacer, moves: Mapping[str, str], wrong: set[str]) -> dict[str, str] | None:
+    """Moves after which the replacer makes all names right; None where there are none."""
+    found = {key: key for key in moves}
+    for family in numbered(moves.items()):
+        hunks = aligned(family.source, family.target)
+        for key, place in family.moves:
+            if key in wrong:
+                sample = Sample(0, tuple(key.split(".")), tuple(place.split(".")), hunks)
+                names = (sample.without(replacer.runs(key)), place)
+                right = next((name for name in names if (replacer.replaced(name) or name) == place), None)
+                if right is None:
+                    return None
+                found[key] = right
+    return found
+
+
+def _run(ops: Sequence[NameOp], names: Sequence[str], target: Mapping[str, object] | frozenset[str]) -> list[str]:
+    """What becomes of names. Raises RulesError where two become one."""
+    current = list(names)
+    for op in ops:
+        places = {edit.source: edit.target for edit in op.edits(current, target) if isinstance(edit, Move)}
+        current = [places.get(name, name) for name in current]
+        if len(set(current)) < len(current):
+            raise RulesError(f"{op.name}: two keys become one")
+    return current
+
+
+def named(ops: Sequence[NameOp], naming: Naming) -> dict[str, str]:
+    """What each key is called when the ops have run. Raises RulesError where two become one."""
+    names = [*naming.moves, *naming.free]
+    return dict(zip(names, _run(ops, names, naming.target), strict=True))
+
+
+def _is_right(ops: Sequence[NameOp], naming: Naming) -> bool:
+    try:
+        found = named(ops, naming)
+    except RulesError:
+        return False
+    return all(found[key] == place for key, place in naming.moves.items())
