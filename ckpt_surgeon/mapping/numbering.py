@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Counted", "Move", "Numbered", "Segment", "letters_of", "numbered", "rendered"]
+__all__ = ["Counted", "Move", "Numbered", "Segment", "letters_of", "numbered", "numbers_of", "rendered"]
 
 # A number without leading zeros, which arithmetic gives back as it was written; more digits than any index has are text.
 _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")
@@ -70,6 +70,11 @@ def letters_of(segments: Sequence[Segment]) -> dict[int, str]:
     """A letter for each number which segments of a source capture, in the order in which they stand there."""
     columns = dict.fromkeys(part.columns[0] for segment in segments for part in segment if isinstance(part, Counted))
     return {column: _LETTERS[at] for at, column in enumerate(columns)}
+
+
+def numbers_of(key: str) -> tuple[int, ...]:
+    """The numbers of a name; none where they are too many to be told apart."""
+    return _split(key)[1]
 
 
 def _text(part: str | Counted, names: Mapping[int, str], typed: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.rules.finetune import Finetune
     from ckpt_surgeon.rules.rule import Allow, Rule, Rules
 
-__all__ = ["document_of", "text_of"]
+__all__ = ["document_of", "document_text", "text_of"]
 
 
 def text_of(rules: Rules) -> str:
@@ -32,6 +32,13 @@ def text_of(rules: Rules) -> str:
       - drop: ["fc.**", "aux.**"]
     """
     return write_yaml(document_of(rules))
+
+
+def document_text(document: Mapping[str, Any], comments: Sequence[str] = ()) -> str:
+    """A document as a YAML text, with these lines after its rules."""
+    before = {word: document[word] for word in document if word in ("version", "rules")}
+    after = {word: part for word, part in document.items() if word not in before}
+    return write_yaml(before) + "".join(f"{line}\n" for line in comments) + (write_yaml(after) if after else "")
 
 
 def document_of(rules: Rules) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""Few patterns which match some keys of a table, and nothing else in it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpt_surgeon.keys.matching import matching
+from ckpt_surgeon.keys.pattern import Pattern, quoted
+
+__all__ = ["covering"]
+
+_DIGITS = re.compile("([0-9]+)")
+_WILD = re.compile(r"[*{}]|^re:")
+_MOST_TAIL = 3  # segments at the end of a key by which `**.norm.bias` names it
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Keys which differ in nothing but numbers: the first of them, one pattern for all, and whether each of them is wanted."""
+
+    first: str
+    pattern: str
+    size: int
+    is_wanted: bool
+
+
+def covering(wanted: Collection[str], names: Collection[str]) -> tuple[str, ...]:
+    """The patterns, in the order of the first wanted keys which they match. names: the whole table."""
+    if not wanted:
+        return ()
+    if len(wanted) == len(names):
+        return ("**",)
+    asked = set(wanted)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        groups.setdefault(tuple(_DIGITS.split(name)[::2]), []).append(name)
+    alike = [_alike(members, asked) for members in groups.values()]
+    mixed = [name for members in groups.values() if _is_mixed(members, asked) for name in members if name in asked]
+    chosen = [*_fewest([each for each in alike if each is not None], set(mixed)), *_by_module(mixed, names, asked)]
+    return _ordered(chosen, wanted) if _is_exact(chosen, asked, names) else tuple(map(quoted, wanted))
+
+
+def _is_mixed(members: Sequence[str], asked: set[str]) -> bool:
+    return 0 < sum(name in asked for name in members) < len(members)
+
+
+def _alike(members: Sequence[str], asked: set[str]) -> _Alike:
+    parts = [_DIGITS.split(name) for name in members]
+    first = list(parts[0])
+    for at in range(1, len(first), 2):
+        if any(part[at] != first[at] for part in parts):
+            first[at] = "*"
+    return _Alike(members[0], "".join(first), len(members), all(name in asked for name in members))
+
+
+def _fewest(groups: Sequence[_Alike], mixed: set[str]) -> list[str]:
+    """Patterns for the groups all of whose keys are wanted, the one which matches most first."""
+    waiting = {each.first: each for each in groups if each.is_wanted and not _WILD.search(each.first)}
+    chosen = [quoted(each.first) for each in groups if each.is_wanted and _WILD.search(each.first)]
+    harmed = [each.first for each in groups if not each.is_wanted]
+    found: dict[str, list[str]] = {}
+    for text in dict.fromkeys(text for each in waiting.values() for text in _patterns(each)):
+        pattern = Pattern.parse(text)
+        if not any(pattern.match(name) is not None for name in harmed):
+            found[text] = [name for name in waiting if pattern.match(name) is not None]
+    while waiting:
+        best = max(found, key=lambda text: (_gain(found[text], waiting), -len(text)))
+        chosen.append(best)
+        waiting = {first: each for first, each in waiting.items() if first not in found[best]}
+    return chosen
+
+
+def _gain(names: Sequence[str], waiting: Mapping[str, _Alike]) -> int:
+    return sum(1 for name in names if name in waiting)
+
+
+def _patterns(each: _Alike) -> Iterator[str]:
+    """What may stand for a group: itself, the modules in which it stands, the ends of its name."""
+    segments = each.pattern.split(".")
+    yield each.pattern
+    yield from (".".join(segments[:n]) + ".*" for n in (len(segments) - 1,) if n)
+    yield from (".".join(segments[:n]) + ".**" for n in range(1, len(segments) - 1))
+    yield from ("**." + ".".join(segments[-n:]) for n in range(1, min(_MOST_TAIL, len(segments) - 1) + 1))
+
+
+def _by_module(mixed: Sequence[str], names: Collection[str], asked: set[str]) -> Iterator[str]:
+    """For each of these keys the highest module in which all keys are wanted; the key itself where there is none."""
+    every, ours = Counter(_paths(names)), Counter(_paths(asked))
+    for name in mixed:
+        path = next((path for path in _paths([name]) if every[path] == ours[path] > 1 and not _WILD.search(path)), "")
+        yield f"{path}.**" if path else quoted(name)
+
+
+def _paths(names: Iterable[str]) -> Iterator[str]:
+    """The modules of each name, from the outermost."""
+    for name in names:
+        at = name.find(".")
+        while at >= 0:
+            yield name[:at]
+            at = name.find(".", at + 1)
+
+
+def _ordered(texts: Sequence[str], wanted: Collection[str]) -> tuple[str, ...]:
+    """The texts by the first key which each matches."""
+    places = {name: at for at, name in enumerate(wanted)}
+    firsts = {text: min(at for name, at in places.items() if Pattern.parse(text).match(name) is not None) for text in texts}
+    return tuple(sorted(firsts, key=lambda text: firsts[text]))
+
+
+def _is_exact(texts: Sequence[str], asked: set[str], names: Collection[str]) -> bool:
+    patterns = [Pattern.parse(text) for text in dict.fromkeys(texts)]
+    return set(matching(patterns, names)) == asked

@@ -1,0 +1,143 @@
+"""Mapping x two headers -> Suggestion: what is sure as rules, proven by their plan; what is not as questions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ckpt_surgeon.comparison import fills_itself
+from ckpt_surgeon.errors import RulesError, SurgeryError
+from ckpt_surgeon.mapping.asking import asked, comments
+from ckpt_surgeon.mapping.covering import covering
+from ckpt_surgeon.mapping.entries import entries_of, is_writable
+from ckpt_surgeon.mapping.links import Family, Link, Mapping
+from ckpt_surgeon.mapping.proving import differing, refused, touched, tried, wanted_recipes
+from ckpt_surgeon.mapping.reasons import with_reasons
+from ckpt_surgeon.mapping.suggestion import Suggestion
+from ckpt_surgeon.planning import Plan, Recipe
+from ckpt_surgeon.rules.reader import as_rules, parse_rules
+from ckpt_surgeon.rules.rendering import document_text
+from ckpt_surgeon.spec import Header, TensorSpec
+
+__all__ = ["written"]
+
+_NAME = "suggested rules"
+_WAITING = "an open question: left out until it is answered"
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """Entries, the plan which they make, and what each key of the source is called at their end which they do not take."""
+
+    entries: tuple[Entry, ...]
+    plan: Plan
+    names: dict[str, str]
+
+
+def written(mapping: Mapping, source: Header, target: Header, min_confidence: float) -> Suggestion:
+    """The rules for every decision which is at least so sure, and questions for the others.
+
+    What no rule can carry out, or what a plan would not make of the rules, is a question, too: a suggestion is what will happen.
+    """
+    families = [_checked(family, source, target) for family in mapping.families]
+    settled = _once(family for family in families if family.confidence >= min_confidence)
+    draft, settled = _proven(settled, families, source, target)
+    questions = tuple(asked(family, draft.names, target) for family in families if family not in settled)
+    waiting = {key for question in questions for key in question.targets}
+    wanted = wanted_recipes(_links(settled), source, target)
+    missing = tuple(_missing(wanted, waiting, target))
+    entries = with_reasons(draft.entries, list(touched(draft.plan)), settled)
+    document = {"version": 1, "rules": entries, **_allowed(missing, wanted, target)}
+    text = document_text(document, comments(questions))
+    unused = tuple(key for key in draft.plan.dropped if key not in draft.names)
+    return Suggestion(parse_rules(text, _NAME), text, draft.plan, settled, questions, missing, unused)
+
+
+def _checked(family: Family, source: Header, target: Header) -> Family:
+    """The family; without any confidence where no rule can carry its links out."""
+    why = refused(family.links, source, target)
+    if not why and not all(map(is_writable, family.links)):
+        why = "its names hold braces or stars, which no rule can write"
+    return replace(family, confidence=0.0, doubt=why) if why else family
+
+
+def _once(families: Iterator[Family]) -> tuple[Family, ...]:
+    """The families, the surest first where two make one key: the other is left out."""
+    makers: dict[str, Family] = {}
+    chosen = list(families)
+    for family in sorted(chosen, key=lambda family: -family.confidence):
+        for key in {key for link in family.links for key in link.targets}:
+            makers.setdefault(key, family)
+    return tuple(family for family in chosen if all(makers[key] is family for link in family.links for key in link.targets))
+
+
+def _links(families: Sequence[Family]) -> list[Link]:
+    return [link for family in families for link in family.links]
+
+
+def _proven(settled: tuple[Family, ...], families: Sequence[Family], source: Header, target: Header) -> tuple[_Draft, tuple[Family, ...]]:
+    """A draft whose plan gives each target key what the settled links say, and those which are left of them."""
+    literal: set[str] = set()
+    while True:
+        wanted = wanted_recipes(_links(settled), source, target)
+        draft = _drafted(settled, families, source, target, literal)
+        wrong = set(wanted) if draft is None else set(differing(draft.plan, wanted))
+        if draft is not None and not wrong:
+            return draft, settled
+        failed = [family for family in settled if any(key in wrong for link in family.links for key in link.targets)]
+        keys = {key for link in _links(failed) for key in link.sources}
+        if keys <= literal:  # not even key by key
+            settled = tuple(family for family in settled if family not in failed)
+        if not failed:
+            raise SurgeryError("no rules were found which do what the mapping says and nothing else")
+        literal |= keys
+
+
+def _drafted(
+    settled: Sequence[Family], families: Sequence[Family], source: Header, target: Header, literal: Collection[str]
+) -> _Draft | None:
+    """Entries and their plan; None where they make none. What the target would take though nobody decided it is left out at the end."""
+    links = _links(settled)
+    used = {key for link in links for key in link.sources}
+    try:
+        made = entries_of(links, _unused(used, families, source), source, target, literal=literal)
+        plan = tried(as_rules({"version": 1, "rules": list(made.entries)}), source, target)
+        surplus = [key for key in differing(plan, {}) if key not in wanted_recipes(links, source, target)]
+        entries = made.entries
+        if surplus:
+            entries = (*entries, {"drop": list(covering(surplus, plan.recipes)), "expect": "any", "why": _WAITING})
+            plan = tried(as_rules({"version": 1, "rules": list(entries)}), source, target)
+    except RulesError:
+        return None
+    return _Draft(entries, plan, {key: name for key, name in made.names.items() if key not in used})
+
+
+def _unused(used: Collection[str], families: Sequence[Family], source: Header) -> list[str]:
+    """The source keys which no decision takes, nor any of its alternatives."""
+    ways = [links for family in families for links in (family.links, *(each.links for each in family.alternatives))]
+    asked_for = {key for links in ways for link in links for key in link.sources}
+    return [key for key in source.entries if key not in used and key not in asked_for]
+
+
+def _missing(wanted: Collection[str], waiting: Collection[str], target: Header) -> Iterator[str]:
+    """The target keys which nothing is to fill, nor torch itself, nor a tie to a key which is filled."""
+    filled = {target.canonical(key) for key in wanted}
+    for key in target.entries:
+        is_open = key not in wanted and key not in waiting and target.canonical(key) not in filled
+        if is_open and not fills_itself(key, target, wanted):
+            yield key
+
+
+def _allowed(missing: Sequence[str], wanted: dict[str, Recipe], target: Header) -> dict[str, dict[str, list[str]]]:
+    """What the rules have to allow."""
+    narrowed = [key for key, recipe in wanted.items() if _is_narrowed(recipe, target.entries[key])]
+    allowed = {"missing": list(covering(missing, target.entries)), "casts": list(covering(narrowed, target.entries))}
+    found = {word: patterns for word, patterns in allowed.items() if patterns}
+    return {"allow": found} if found else {}
+
+
+def _is_narrowed(recipe: Recipe, wanted: object) -> bool:
+    return isinstance(recipe.spec, TensorSpec) and isinstance(wanted, TensorSpec) and not wanted.dtype.holds(recipe.spec.dtype)
