@@ -27,9 +27,8 @@ def tried(rules: Rules, source: Header, target: Header) -> Plan:
 def wanted_recipes(links: Sequence[Link], source: Header, target: Header) -> dict[str, Recipe]:
     """Target key -> what the links say that it is made of. Raises RulesError for a link which no rule can carry out."""
     made: dict[str, Recipe] = {}
-    given: dict[str, Recipe] = {key: Source(source.canonical(key), entry) for key, entry in source.entries.items()}
     for link in links:
-        inputs = tuple(_input(key, made, given) for key in link.sources)
+        inputs = tuple(_input(key, made, source) for key in link.sources)
         for key, recipe in zip(link.targets, _outputs(link, inputs, target), strict=True):
             if key in made:
                 raise RulesError(f"two links make {escape(key)}")
@@ -37,12 +36,13 @@ def wanted_recipes(links: Sequence[Link], source: Header, target: Header) -> dic
     return {key: recipe for key, recipe in made.items() if key in target.entries}
 
 
-def _input(key: str, made: Mapping[str, Recipe], given: Mapping[str, Recipe]) -> Recipe:
-    """What an earlier link made under this name, where the source has none of it."""
-    recipe = given.get(key) or made.get(key)
-    if recipe is None:
+def _input(key: str, made: Mapping[str, Recipe], source: Header) -> Recipe:
+    """The source's own tensor, or what an earlier link made under this name."""
+    if key in source.entries:
+        return Source(source.canonical(key), source.entries[key])
+    if key not in made:
         raise RulesError(f"{escape(key)} is no key of the source, and no earlier link makes it")
-    return recipe
+    return made[key]
 
 
 def _outputs(link: Link, inputs: tuple[Recipe, ...], target: Header) -> tuple[Recipe, ...]:

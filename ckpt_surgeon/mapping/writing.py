@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,7 +45,7 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     families = [_checked(family, source, target) for family in mapping.families]
     settled = _once(family for family in families if family.confidence >= min_confidence)
     draft, settled = _proven(settled, families, source, target)
-    questions = tuple(asked(family, draft.names, target) for family in families if family not in settled)
+    questions = tuple(asked(family, draft.names, target) for family in _without(families, settled))
     waiting = {key for question in questions for key in question.targets}
     wanted = wanted_recipes(_links(settled), source, target)
     missing = tuple(_missing(wanted, waiting, target))
@@ -64,7 +64,7 @@ def _checked(family: Family, source: Header, target: Header) -> Family:
     return replace(family, confidence=0.0, doubt=why) if why else family
 
 
-def _once(families: Iterator[Family]) -> tuple[Family, ...]:
+def _once(families: Iterable[Family]) -> tuple[Family, ...]:
     """The families, the surest first where two make one key: the other is left out."""
     makers: dict[str, Family] = {}
     chosen = list(families)
@@ -72,6 +72,12 @@ def _once(families: Iterator[Family]) -> tuple[Family, ...]:
         for key in {key for link in family.links for key in link.targets}:
             makers.setdefault(key, family)
     return tuple(family for family in chosen if all(makers[key] is family for link in family.links for key in link.targets))
+
+
+def _without(families: Iterable[Family], others: Iterable[Family]) -> list[Family]:
+    """The families which are none of the others; they are told apart as things, for comparing all their links takes long."""
+    known = set(map(id, others))
+    return [family for family in families if id(family) not in known]
 
 
 def _links(families: Sequence[Family]) -> list[Link]:
@@ -83,21 +89,26 @@ def _proven(settled: tuple[Family, ...], families: Sequence[Family], source: Hea
     literal: set[str] = set()
     while True:
         wanted = wanted_recipes(_links(settled), source, target)
-        draft = _drafted(settled, families, source, target, literal)
+        draft = _drafted(settled, families, source, target, wanted, literal)
         wrong = set(wanted) if draft is None else set(differing(draft.plan, wanted))
         if draft is not None and not wrong:
             return draft, settled
         failed = [family for family in settled if any(key in wrong for link in family.links for key in link.targets)]
         keys = {key for link in _links(failed) for key in link.sources}
         if keys <= literal:  # not even key by key
-            settled = tuple(family for family in settled if family not in failed)
+            settled = tuple(_without(settled, failed))
         if not failed:
             raise SurgeryError("no rules were found which do what the mapping says and nothing else")
         literal |= keys
 
 
 def _drafted(
-    settled: Sequence[Family], families: Sequence[Family], source: Header, target: Header, literal: Collection[str]
+    settled: Sequence[Family],
+    families: Sequence[Family],
+    source: Header,
+    target: Header,
+    wanted: Collection[str],
+    literal: Collection[str],
 ) -> _Draft | None:
     """Entries and their plan; None where they make none. What the target would take though nobody decided it is left out at the end."""
     links = _links(settled)
@@ -105,7 +116,7 @@ def _drafted(
     try:
         made = entries_of(links, _unused(used, families, source), source, target, literal=literal)
         plan = tried(as_rules({"version": 1, "rules": list(made.entries)}), source, target)
-        surplus = [key for key in differing(plan, {}) if key not in wanted_recipes(links, source, target)]
+        surplus = [key for key in differing(plan, {}) if key not in wanted]
         entries = made.entries
         if surplus:
             entries = (*entries, {"drop": list(covering(surplus, plan.recipes)), "expect": "any", "why": _WAITING})
