@@ -9,11 +9,11 @@ from typing import Any
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape, fold
 from ckpt_surgeon.keys.pattern import Pattern, quoted
-from ckpt_surgeon.mapping.changing import change_entries
+from ckpt_surgeon.mapping.writing.changing import change_entries
 from ckpt_surgeon.mapping.links import Family, Link
-from ckpt_surgeon.mapping.reasons import confidence_text
-from ckpt_surgeon.mapping.suggestion import Answer, Question
-from ckpt_surgeon.mapping.wholes import whole_renames
+from ckpt_surgeon.mapping.writing.reasons import confidence_text
+from ckpt_surgeon.mapping.writing.suggestion import Answer, Question
+from ckpt_surgeon.mapping.writing.wholes import whole_renames
 from ckpt_surgeon.rules.yaml_writer import write_yaml
 from ckpt_surgeon.spec import Header
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ckpt_surgeon.mapping.alignment import Hunk, aligned
-from ckpt_surgeon.mapping.numbering import Numbered
+from ckpt_surgeon.mapping.writing.alignment import Hunk, aligned
+from ckpt_surgeon.mapping.writing.numbering import Numbered
 from ckpt_surgeon.ops.replacing import Run
 
 __all__ = ["Sample", "samples_of"]

@@ -8,13 +8,13 @@ from typing import Any
 
 from ckpt_surgeon.comparison import fills_itself
 from ckpt_surgeon.errors import RulesError, SurgeryError
-from ckpt_surgeon.mapping.asking import asked, comments
-from ckpt_surgeon.mapping.covering import covering
-from ckpt_surgeon.mapping.entries import entries_of, is_writable
+from ckpt_surgeon.mapping.writing.asking import asked, comments
+from ckpt_surgeon.mapping.writing.covering import covering
+from ckpt_surgeon.mapping.writing.entries import entries_of, is_writable
 from ckpt_surgeon.mapping.links import Family, Link, Mapping
-from ckpt_surgeon.mapping.proving import differing, refused, touched, tried, wanted_recipes
-from ckpt_surgeon.mapping.reasons import with_reasons
-from ckpt_surgeon.mapping.suggestion import Suggestion
+from ckpt_surgeon.mapping.writing.proving import differing, refused, touched, tried, wanted_recipes
+from ckpt_surgeon.mapping.writing.reasons import with_reasons
+from ckpt_surgeon.mapping.writing.suggestion import Suggestion
 from ckpt_surgeon.planning import Plan, Recipe
 from ckpt_surgeon.rules.reader import as_rules, parse_rules
 from ckpt_surgeon.rules.rendering import document_text

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.keys.pattern import Pattern
-from ckpt_surgeon.mapping.numbering import Counted, Numbered, Segment, letters_of, numbered, rendered
+from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, numbered, rendered
 
 __all__ = ["whole_renames"]
 

@@ -10,8 +10,8 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.grouping import group
 from ckpt_surgeon.keys.pattern import Pattern, quoted
 from ckpt_surgeon.keys.template import Template
-from ckpt_surgeon.mapping.gathering import MARK, Gathered, gathered
-from ckpt_surgeon.mapping.numbering import Counted, Numbered, Segment, letters_of, numbered, numbers_of, rendered
+from ckpt_surgeon.mapping.writing.gathering import MARK, Gathered, gathered
+from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, numbered, numbers_of, rendered
 
 __all__ = ["Group", "joined"]
 

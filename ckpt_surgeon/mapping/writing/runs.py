@@ -10,9 +10,9 @@ from heapq import heapify, heappop, heappush
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
-from ckpt_surgeon.mapping.alignment import aligned
-from ckpt_surgeon.mapping.numbering import Counted, Numbered, Segment, letters_of, rendered
-from ckpt_surgeon.mapping.samples import Sample, samples_of
+from ckpt_surgeon.mapping.writing.alignment import aligned
+from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, rendered
+from ckpt_surgeon.mapping.writing.samples import Sample, samples_of
 from ckpt_surgeon.ops.replacing import Replacer, Run
 
 __all__ = ["chosen_runs"]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
-from ckpt_surgeon.mapping.alignment import aligned
-from ckpt_surgeon.mapping.numbering import numbered
-from ckpt_surgeon.mapping.runs import chosen_runs
-from ckpt_surgeon.mapping.samples import Sample
-from ckpt_surgeon.mapping.wholes import whole_renames
+from ckpt_surgeon.mapping.writing.alignment import aligned
+from ckpt_surgeon.mapping.writing.numbering import numbered
+from ckpt_surgeon.mapping.writing.runs import chosen_runs
+from ckpt_surgeon.mapping.writing.samples import Sample
+from ckpt_surgeon.mapping.writing.wholes import whole_renames
 from ckpt_surgeon.ops.aligning import AlignNames
 from ckpt_surgeon.ops.prefixes import AddPrefix, StripPrefix
 from ckpt_surgeon.ops.protocol import Move, NameOp

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckpt_surgeon.keys.pattern import quoted
-from ckpt_surgeon.mapping.changing import change_entries
-from ckpt_surgeon.mapping.covering import covering
+from ckpt_surgeon.mapping.writing.changing import change_entries
+from ckpt_surgeon.mapping.writing.covering import covering
 from ckpt_surgeon.mapping.links import Link
-from ckpt_surgeon.mapping.naming import Naming, name_ops, named
-from ckpt_surgeon.mapping.wholes import whole_renames
+from ckpt_surgeon.mapping.writing.naming import Naming, name_ops, named
+from ckpt_surgeon.mapping.writing.wholes import whole_renames
 from ckpt_surgeon.ops.protocol import NameOp
 from ckpt_surgeon.spec import Header
 
