@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ckpt_surgeon.mapping.calibration import PAIR, Weights
-from ckpt_surgeon.mapping.choosing import Decision, Orders, choose
+from ckpt_surgeon.mapping.choosing import Decision, choose
+from ckpt_surgeon.mapping.evidence import Evidence
 from ckpt_surgeon.mapping.matches import Match, rebase
 from ckpt_surgeon.mapping.modules import match_modules
 from ckpt_surgeon.mapping.runs import Line, Run, line_up, runs
@@ -45,8 +46,8 @@ class _Pools:
 class Aligner:
     """Aligns parts of two trees; parts which are alike letter by letter are aligned once."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
         self._structure = Structure()
         self._known: _Known = {}
 
@@ -65,12 +66,12 @@ class Aligner:
         while (part := pools.largest()) is not None:
             self._step(pools, *part)
         context = self._structure.likeness(target, source)
-        return pools.matches + match_modules(pools.nodes[_TARGET], pools.nodes[_SOURCE], context, self._orders, last)
+        return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:
         """Pair the part's run with one of the other side, or open it, or open the part in which its match lies."""
         other = max(pools.inner(1 - side), key=lambda node: self._structure.likeness(part, node), default=None)
-        if other is None:
+        if other is None or self._better(other, pools.inner(side), self._structure.likeness(part, other)):
             return pools.open(side, [part])
         deep, other_deep = self._structure.deepest(part, other)
         if other_deep is not other:
@@ -81,6 +82,10 @@ class Aligner:
             pools.open(side, [part])
         return None
 
+    def _better(self, other: Node, nodes: Iterable[Node], best: float) -> bool:
+        """Whether another of the nodes is clearly more like `other`."""
+        return any(self._structure.likeness(node, other) > best + _NEAR for node in nodes)
+
     def _pair(self, pools: _Pools, side: int, part: Node, other: Node) -> bool:
         """Decide which runs belong together, of all which are much like these two; False where none does."""
         best = self._structure.likeness(part, other)
@@ -89,7 +94,7 @@ class Aligner:
         targets, sources = (own, rivals) if side == _TARGET else (rivals, own)
         lines = [[line_up(a, b, self._structure.likeness, PAIR) for b in sources] for a in targets]
         fits = [[Weights.structure * total for total, _ in row] for row in lines]
-        decisions = [d for d in choose(targets, sources, fits, self._orders, PAIR) if lines[d.row][d.column][1]]
+        decisions = [d for d in choose(targets, sources, fits, self._evidence.orders, PAIR) if lines[d.row][d.column][1]]
         for decision in decisions:
             found = lines[decision.row]
             rival = found[decision.rival][1] if decision.rival is not None else ()

@@ -16,13 +16,14 @@ class Choice:
     """A row's column in the best assignment.
 
     margin: what is lost, per pair changed, where the row takes its next best column (whose owner then takes this one), or none.
-    rival: that column; None where none is next best.
+    rival: that column; None where none is next best. contested: whether any other row or column is next best, not none.
     """
 
     row: int
     column: int
     margin: float
     rival: int | None
+    contested: bool
 
 
 def assign(scores: Scores, nothing: float = 0.0) -> tuple[Choice, ...]:
@@ -39,7 +40,7 @@ def assign(scores: Scores, nothing: float = 0.0) -> tuple[Choice, ...]:
 
 def _choice(scores: Scores, nothing: float, row: int, column: int, rows: Mapping[int, int]) -> Choice:
     score = scores[row][column]
-    margin, rival = score - nothing, None
+    margin, rival, contested = score - nothing, None, False
     for other, gain in enumerate(scores[row]):
         if other == column:
             continue
@@ -48,11 +49,11 @@ def _choice(scores: Scores, nothing: float, row: int, column: int, rows: Mapping
             owner = rows[other]
             loss = (loss + scores[owner][other] - max(scores[owner][column], nothing)) / 2
         if loss < margin:
-            margin, rival = loss, other
+            margin, rival, contested = loss, other, True
     for owner, line in enumerate(scores):
         if owner not in rows.values() and score - line[column] < margin:
-            margin = score - line[column]
-    return Choice(row, column, margin, rival)
+            margin, contested = score - line[column], True
+    return Choice(row, column, margin, rival, contested)
 
 
 def _columns(scores: Scores, nothing: float) -> list[int | None]:

@@ -18,15 +18,17 @@ class Weights:
     role = 0.2  # the same roles of tensors
     exact = 0.2  # the same shape, not only the same but for 1s
     same_path = 0.6  # the same name, letter by letter
+    kin = 0.5  # siblings which are matched with siblings
+    learned = 0.8  # the same names matched elsewhere, of all the matches of these names
 
 
 PAIR = 0.6  # likeness of shapes from which two parts may be the same part
 SAME_SIZE = 0.9  # likeness of two parts with equally many elements, whatever their shapes
 UNLIKE = 0.35  # what a module must gain over staying alone where its surroundings differ wholly
 STEEPNESS = 12.0  # of the chance of being right over the margin
-EVEN = 0.15  # the margin at which a decision is an even bet
+EVEN = 0.15  # the margin over nothing at which a decision is an even bet
 
 
-def chance(margin: float) -> float:
-    """The chance that a decision is right, from its margin to the runner-up."""
-    return 1.0 / (1.0 + exp(-STEEPNESS * (margin - EVEN)))
+def chance(margin: float, rival: bool) -> float:
+    """The chance that a decision is right, from its margin to the runner-up: a rival, or nothing."""
+    return 1.0 / (1.0 + exp(-STEEPNESS * (margin if rival else margin - EVEN)))

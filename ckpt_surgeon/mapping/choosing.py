@@ -41,7 +41,7 @@ def choose(targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequen
         [fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)
     ]
     return [
-        Decision(choice.row, choice.column, chance(choice.margin), choice.rival, names[choice.row][choice.column])
+        Decision(choice.row, choice.column, chance(choice.margin, choice.contested), choice.rival, names[choice.row][choice.column])
         for choice in assign(scores, nothing)
     ]
 

@@ -9,6 +9,7 @@ from ckpt_surgeon.mapping.words import meanings
 __all__ = ["change", "fit", "main"]
 
 _NEVER = -10.0
+_LAYOUTS = ((3, 2, 0, 1), (2, 3, 1, 0), (2, 3, 0, 1))  # from [h, w, in, out], back, and a depthwise kernel's [h, w, in, 1]
 
 
 def main(module: Node) -> Tensor:
@@ -45,6 +46,13 @@ def _inflated(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return len(a) == len(b) + 1 == 5 and a[:2] == b[:2] and a[3:] == b[2:]
 
 
+def _turned(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of dims which takes a kernel from one layout to the other; None where no known layout does."""
+    if len(a) != 4 or len(b) != 4 or sum(size > 1 for size in a) < 2:
+        return None
+    return next((dims for dims in _LAYOUTS if a == tuple(b[dim] for dim in dims)), None)
+
+
 def change(target: Tensor, source: Tensor) -> Change | None:
     """The op which gives `source` the shape of `target`; None where the bytes stay."""
     a, b = target.spec.shape, source.spec.shape
@@ -52,6 +60,8 @@ def change(target: Tensor, source: Tensor) -> Change | None:
         return None
     if len(a) == len(b) == 2 and a == b[::-1]:
         return Change("transpose")
+    if (dims := _turned(a, b)) is not None:
+        return Change("permute", (("dims", dims),))
     if target.spec.numel == source.spec.numel:
         return Change("reshape", (("shape", a),))
     if _inflated(a, b):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
 from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.links import Mapping
 from ckpt_surgeon.mapping.tree import Node, Trees
@@ -18,7 +19,9 @@ def match(source: Header, target: Header) -> Mapping:
     """The mapping of `source` to `target`, from keys, shapes, dtypes and order alone."""
     trees = Trees()
     left, right = trees.tree(target), trees.tree(source)
-    found = Aligner(_orders(left, right)).align(left, right, last=True)
+    orders = _orders(left, right)
+    first = Aligner(Evidence(orders, Lexicon())).align(left, right, last=True)
+    found = Aligner(Evidence(orders, Lexicon(first))).align(left, right, last=True)
     made = families(found)
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}

@@ -81,7 +81,10 @@ def _adds_up(group: Sequence[Node], whole: Node) -> bool:
 
 
 def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
-    rows = [run for run in runs(parts) if len(run) > 1]
+    named: dict[str, list[Node]] = {}
+    for node in parts:
+        named.setdefault(node.path[-1], []).append(node)
+    rows = [run for nodes in named.values() for run in runs(nodes) if len(run) > 1]
     for whole in wholes:
         shape = main(whole).spec.shape
         if len(shape) < 2 or len(whole.tensors) > 1:

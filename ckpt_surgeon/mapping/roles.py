@@ -6,6 +6,8 @@ __all__ = ["place"]
 
 _ROLES = {
     "weight": "weight",
+    "weights": "weight",
+    "biases": "bias",
     "kernel": "weight",
     "gamma": "weight",
     "scale": "weight",

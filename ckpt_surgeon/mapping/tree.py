@@ -13,7 +13,7 @@ from ckpt_surgeon.spec import Header, TensorSpec
 
 __all__ = ["Node", "Tensor", "Trees"]
 
-_DOTS = re.compile(r"\.")
+_DOTS = re.compile(r"[./]")  # JAX and TensorFlow separate by slashes
 _DIGITS = re.compile(r"\d+")
 Shape = tuple[int, ...]
 
@@ -32,13 +32,19 @@ class Tensor:
         shape = tuple(size for size in self.spec.shape if size != 1)
         return shape if self.spec.dtype.is_float else (-1, *shape)
 
+    @property
+    def sizes(self) -> Shape:
+        """The squeezed shape, whichever way it lies."""
+        return tuple(sorted(self.squeezed))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """A part of the tree; a module (a leaf here) holds tensors, any other part holds parts.
 
-    path: segments from the root. shapes: how often each squeezed shape stands beneath. signature: a number, equal for equal
-    shapes; template: a number, equal for parts which are alike in names, order and shapes.
+    path: segments from the root. shapes: how often each squeezed shape stands beneath, whichever way it lies.
+    signature: a number, equal for equal shapes (for a module: lying the same way); template: a number, equal for parts which
+    are alike in names, order and shapes.
     modules: the leaves beneath, itself for a leaf. first: the place in the file of its first tensor.
     """
 
@@ -95,10 +101,10 @@ class Trees:
         root = _Branch()
         inner = {key[: max(dot, 0)] for key in header.tensors for dot in _inner_dots(key)}
         for position, (key, spec) in enumerate(header.tensors.items()):
-            parent, _, leaf = key.rpartition(".")
-            name, role = place(leaf, lone=parent not in inner)
+            *parents, leaf = _DOTS.split(key)
+            name, role = place(leaf, lone=key[: -len(leaf) - 1] not in inner)
             branch = root
-            for segment in parent.split(".") if parent else ():
+            for segment in parents:
                 branch = branch.child(segment)
             branch = branch.child(name) if name else branch
             branch.tensors.append((position, Tensor(key, role, spec)))
@@ -130,11 +136,12 @@ class Trees:
     def _module(self, path: tuple[str, ...], branch: _Branch) -> Node:
         tensors = tuple(tensor for _, tensor in branch.tensors)
         told = [tensor for tensor in tensors if tensor.role != "tracked"] or list(tensors)
-        shapes = Counter(tensor.squeezed for tensor in told)
-        template = self._number(tuple((tensor.key.rpartition(".")[2], tensor.spec.shape) for tensor in tensors))
+        shapes = Counter(tensor.sizes for tensor in told)
+        lying = frozenset(Counter(tensor.squeezed for tensor in told).items())
+        template = self._number(tuple((_DOTS.split(tensor.key)[-1], tensor.spec.shape) for tensor in tensors))
         numel = sum(prod(tensor.spec.shape) for tensor in told)
         first = min((position for position, _ in branch.tensors), default=0)
-        node = Node(path, (), tensors, shapes, self._number(frozenset(shapes.items())), template, (), numel, len(told), first)
+        node = Node(path, (), tensors, shapes, self._number(lying), template, (), numel, len(told), first)
         object.__setattr__(node, "modules", (node,))
         return node
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from ckpt_surgeon.mapping.synonyms import FAINT, PHRASES, WORDS
 
@@ -13,6 +14,7 @@ __all__ = ["likeness", "meanings"]
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _FAINT_WEIGHT = 0.25
 _NUMBER_WEIGHT = 0.5
+_ORDER_WEIGHT = 0.4  # of the words' order against the words
 _ABBREVIATED = 0.75  # "proj" and "projection"
 _SHORTEST_ABBREVIATION = 3  # letters; shorter beginnings are shared by chance
 
@@ -33,12 +35,20 @@ def _words(segment: str) -> tuple[str, ...]:
     return tuple(WORDS.get(piece, piece) for piece in pieces)
 
 
-def likeness(left: Collection[str], right: Collection[str]) -> float:
+def likeness(left: Sequence[str], right: Sequence[str]) -> float:
     """How much of their words two names share: 0 (nothing) to 1; words which tell little count little."""
     total = sum(map(_weight, left)) + sum(map(_weight, right))
     if not total:
         return 0.0
-    return (_found(left, right) + _found(right, left)) / total
+    shared = (_found(left, right) + _found(right, left)) / total
+    return shared * (1 - _ORDER_WEIGHT * (1 - _same_order(left, right)))
+
+
+def _same_order(left: Sequence[str], right: Sequence[str]) -> float:
+    """How many of the neighbors in both names are the same: "token to image" and "image to token" share words, not neighbors."""
+    shared = set(left) & set(right)
+    pairs = [set(pairwise(word for word in words if word in shared)) for words in (left, right)]
+    return 2 * len(pairs[0] & pairs[1]) / (len(pairs[0]) + len(pairs[1])) if any(pairs) else 1.0
 
 
 def _found(words: Collection[str], others: Collection[str]) -> float:
