@@ -1,0 +1,142 @@
+"""Two trees aligned: the largest parts first, paired where their shapes are alike, opened where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ckpt_surgeon.mapping.calibration import PAIR, Weights
+from ckpt_surgeon.mapping.choosing import Decision, choose
+from ckpt_surgeon.mapping.evidence import Evidence
+from ckpt_surgeon.mapping.matches import Match, rebase
+from ckpt_surgeon.mapping.modules import match_modules
+from ckpt_surgeon.mapping.runs import Line, Run, line_up, runs
+from ckpt_surgeon.mapping.structure import Structure
+from ckpt_surgeon.mapping.tree import Node
+
+__all__ = ["Aligner"]
+
+_NEAR = 0.1  # parts within so much of the best likeness compete with it
+_TARGET, _SOURCE = 0, 1
+_Known = dict[tuple[int, int], tuple[tuple[Node, Node], list[Match]]]
+
+
+@dataclass(slots=True)
+class _Pools:
+    """What is still to be matched, of the target and of the source, and what is matched."""
+
+    nodes: tuple[list[Node], list[Node]]
+    matches: list[Match] = field(default_factory=list)
+
+    def open(self, side: int, nodes: Iterable[Node]) -> None:
+        """Put the children of parts in their place."""
+        for node in nodes:
+            self.nodes[side].remove(node)
+            self.nodes[side].extend(node.children)
+
+    def inner(self, side: int) -> list[Node]:
+        return [node for node in self.nodes[side] if node.children]
+
+    def largest(self) -> tuple[int, Node] | None:
+        """The part which is not a module with most elements, and its side."""
+        parts = [(side, node) for side in (_TARGET, _SOURCE) for node in self.inner(side)]
+        return max(parts, key=lambda part: (part[1].numel, part[1].count), default=None)
+
+
+class Aligner:
+    """Aligns parts of two trees; parts which are alike letter by letter are aligned once."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._structure = Structure()
+        self._known: _Known = {}
+
+    def align(self, target: Node, source: Node, last: bool = False) -> list[Match]:
+        """The matches between the modules beneath two parts; `last`: nothing will be looked for elsewhere."""
+        key = (target.template, source.template)
+        if key not in self._known or last:
+            self._known[key] = ((target, source), self._align(target, source, last))
+        old, matches = self._known[key]
+        return rebase(matches, old, (target, source))
+
+    def _align(self, target: Node, source: Node, last: bool) -> list[Match]:
+        pools = _Pools((list(target.children or (target,)), list(source.children or (source,))))
+        if last:
+            pools = _Pools(([target], [source]))
+        while (part := pools.largest()) is not None:
+            self._step(pools, *part)
+        context = self._structure.likeness(target, source)
+        return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
+
+    def _step(self, pools: _Pools, side: int, part: Node) -> None:
+        """Pair the part's run with one of the other side, or open it, or open the part in which its match lies."""
+        other = max(pools.inner(1 - side), key=lambda node: self._structure.likeness(part, node), default=None)
+        if other is None or self._better(other, pools.inner(side), self._structure.likeness(part, other)):
+            return pools.open(side, [part])
+        deep, other_deep = self._structure.deepest(part, other)
+        if other_deep is not other:
+            return pools.open(1 - side, _run(other, pools.inner(1 - side)).nodes)
+        if deep is not part:
+            return pools.open(side, _run(part, pools.inner(side)).nodes)
+        if self._structure.likeness(part, other) < PAIR or not self._pair(pools, side, part, other):
+            pools.open(side, [part])
+        return None
+
+    def _better(self, other: Node, nodes: Iterable[Node], best: float) -> bool:
+        """Whether another of the nodes is clearly more like `other`."""
+        return any(self._structure.likeness(node, other) > best + _NEAR for node in nodes)
+
+    def _pair(self, pools: _Pools, side: int, part: Node, other: Node) -> bool:
+        """Decide which runs belong together, of all which are much like these two; False where none does."""
+        best = self._structure.likeness(part, other)
+        rivals = self._near(pools.inner(1 - side), part, best)
+        own = self._near(pools.inner(side), other, best)
+        targets, sources = (own, rivals) if side == _TARGET else (rivals, own)
+        lines = [[line_up(a, b, self._structure.likeness, PAIR) for b in sources] for a in targets]
+        fits = [[Weights.structure * total for total, _ in row] for row in lines]
+        decisions = [d for d in choose(targets, sources, fits, self._evidence.orders, PAIR) if lines[d.row][d.column][1]]
+        for decision in decisions:
+            found = lines[decision.row]
+            rival = found[decision.rival][1] if decision.rival is not None else ()
+            self._descend(pools, decision, found[decision.column][1], rival)
+        return bool(decisions)
+
+    def _near(self, nodes: Sequence[Node], other: Node, best: float) -> list[Run]:
+        likeness = self._structure.likeness
+        return [run for run in runs(nodes) if max(likeness(node, other) for node in run.nodes) >= best - _NEAR]
+
+    def _descend(self, pools: _Pools, decision: Decision, lines: Sequence[Line], rival: Sequence[Line]) -> None:
+        """Align what stands in each pair of parts; what is left of them goes back into the pools."""
+        for line in lines:
+            inside = self.align(line.left, line.right)
+            sure = decision.confidence if line.sure else decision.confidence / 2
+            doubt = "" if line.sure else "another part of the same shapes is left over"
+            others = {match.targets: match.sources for match in self._others(line, rival)}
+            pools.matches += [_with_rival(match.within(sure, doubt), others) for match in inside]
+            for side, node in ((_TARGET, line.left), (_SOURCE, line.right)):
+                pools.nodes[side].remove(node)
+                done = {module for match in inside for module in (match.targets, match.sources)[side]}
+                pools.nodes[side].extend(_rest(node, done) if done else node.children)
+
+    def _others(self, line: Line, rival: Sequence[Line]) -> list[Match]:
+        return [match for other in rival if other.left is line.left for match in self.align(line.left, other.right)]
+
+
+def _with_rival(match: Match, others: dict[tuple[Node, ...], tuple[Node, ...]]) -> Match:
+    rival = others.get(match.targets)
+    if rival is None:
+        return match
+    return Match(
+        match.targets, match.sources, match.confidence, match.why, match.form, match.parts, match.doubt, (*match.rivals, rival)
+    )
+
+
+def _run(node: Node, nodes: Iterable[Node]) -> Run:
+    return Run(tuple(other for other in nodes if other.pattern == node.pattern))
+
+
+def _rest(node: Node, done: set[Node]) -> list[Node]:
+    """The largest parts beneath of which nothing is matched."""
+    if done.isdisjoint(node.modules):
+        return [node]
+    return [part for child in node.children for part in _rest(child, done)]

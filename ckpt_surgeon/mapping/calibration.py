@@ -1,0 +1,34 @@
+"""The numbers by which evidence is weighed, all in one place. Fitted on pairs whose truth is known; none knows of a pair."""
+
+from __future__ import annotations
+
+from math import exp
+
+__all__ = ["MIN_CONFIDENCE", "Weights", "chance"]
+
+MIN_CONFIDENCE = 0.9  # families at or above it are right in at least 995 of 1000 keys
+
+
+class Weights:
+    """What each signal adds to the score of a pair, in units of one name fully alike."""
+
+    structure = 2.0  # the shapes beneath, 0 to 1
+    name = 1.0  # words shared, 0 to 1
+    order = 0.25  # places in the files, 0 to 1
+    role = 0.2  # the same roles of tensors
+    exact = 0.2  # the same shape, not only the same but for 1s
+    same_path = 0.6  # the same name, letter by letter
+    kin = 0.5  # siblings which are matched with siblings
+    learned = 0.8  # the same names matched elsewhere, of all the matches of these names
+
+
+PAIR = 0.6  # likeness of shapes from which two parts may be the same part
+SAME_SIZE = 0.9  # likeness of two parts with equally many elements, whatever their shapes
+UNLIKE = 0.35  # what a module must gain over staying alone where its surroundings differ wholly
+STEEPNESS = 12.0  # of the chance of being right over the margin
+EVEN = 0.15  # the margin over nothing at which a decision is an even bet
+
+
+def chance(margin: float, rival: bool) -> float:
+    """The chance that a decision is right, from its margin to the runner-up: a rival, or nothing."""
+    return 1.0 / (1.0 + exp(-STEEPNESS * (margin if rival else margin - EVEN)))

@@ -1,0 +1,92 @@
+"""Which of several parts is which: by structure, names and places together, with the chance that each decision is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ckpt_surgeon.mapping.assigning import assign
+from ckpt_surgeon.mapping.calibration import Weights, chance
+from ckpt_surgeon.mapping.runs import Run
+from ckpt_surgeon.mapping.words import likeness, meanings, without
+
+__all__ = ["Decision", "Orders", "choose", "name_likeness"]
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Whether the places of keys tell anything: of the target's file, of the source's, and of both together (0 to 1)."""
+
+    target: bool
+    source: bool
+    trust: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Row and column of what belongs together, the chance that it does, and the column which is next best (None: none)."""
+
+    row: int
+    column: int
+    confidence: float
+    rival: int | None
+    name: float
+
+
+def choose(targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequence[float]], orders: Orders, nothing: float) -> list[Decision]:
+    """The assignment of runs to runs with the highest score; `nothing` is what a run scores which stays alone."""
+    names = _names(targets, sources)
+    places = _places(targets, sources, orders)
+    scores = [
+        [fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)
+    ]
+    return [
+        Decision(choice.row, choice.column, chance(choice.margin, choice.contested), choice.rival, names[choice.row][choice.column])
+        for choice in assign(scores, nothing)
+    ]
+
+
+def _names(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float]]:
+    left, right = _telling(targets), _telling(sources)
+    return [[name_likeness(a, b) for b in right] for a in left]
+
+
+def name_likeness(left: Sequence[str], right: Sequence[str]) -> float:
+    """How alike two names are in common terms, 0 to 1."""
+    return likeness(left, right)
+
+
+def _telling(units: Sequence[Run]) -> list[tuple[str, ...]]:
+    """Each run's words, without those which all of several have."""
+    words = [_words(run) for run in units]
+    common = set(words[0]).intersection(*words) if len(words) > 1 else set()
+    return [without(each, common) or each for each in words]
+
+
+def _words(run: Run) -> tuple[str, ...]:
+    words = meanings(run.nodes[0].path)
+    return tuple(word for word in words if not word.isdigit()) if len(run) > 1 else words
+
+
+def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> list[list[float]]:
+    """How near the places of two runs are among their rivals, 0 to 1; all 0 where places tell nothing."""
+    rows, columns = len(targets), len(sources)
+    known = _ordered(targets, orders.target) and _ordered(sources, orders.source)
+    if not known or rows < 2 or columns < 2:
+        return [[0.0] * columns for _ in targets]
+    left, right = _ranks(targets), _ranks(sources)
+    weight = orders.trust if rows == columns else orders.trust / 2
+    return [[weight * (1 - abs(a - b)) for b in right] for a in left]
+
+
+def _ordered(units: Sequence[Run], natural: bool) -> bool:
+    return natural or len({run.pattern for run in units}) == 1
+
+
+def _ranks(units: Sequence[Run]) -> list[float]:
+    one_pattern = len({run.pattern for run in units}) == 1
+    order = sorted(range(len(units)), key=lambda i: units[i].nodes[0].numbers if one_pattern else (units[i].first,))
+    ranks = [0.0] * len(units)
+    for rank, i in enumerate(order):
+        ranks[i] = rank / (len(units) - 1)
+    return ranks

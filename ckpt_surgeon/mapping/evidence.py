@@ -1,0 +1,85 @@
+"""What is known beyond the two parts at hand: whether places tell, which names went together elsewhere, which siblings are matched."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ckpt_surgeon.mapping.choosing import Orders
+from ckpt_surgeon.mapping.fitting import main
+from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.tree import Node
+
+__all__ = ["Evidence", "Kinship", "Lexicon"]
+
+_DIGITS = re.compile(r"\d+")
+_SURE = 0.95  # matches from which names are learned
+_FAMILY = 3  # modules of one parent, at most, of which one tells of the others
+
+Stem = tuple[object, ...]
+
+
+class Lexicon:
+    """Which names went together, in matches which are sure without it."""
+
+    def __init__(self, matches: Iterable[Match] = ()) -> None:
+        self._pairs: Counter[tuple[Stem, Stem]] = Counter()
+        self._targets: Counter[Stem] = Counter()
+        self._sources: Counter[Stem] = Counter()
+        for match in matches:
+            if match.form == "plain" and match.confidence >= _SURE:
+                target, source = _stem(match.targets[0]), _stem(match.sources[0])
+                self._pairs[target, source] += 1
+                self._targets[target] += 1
+                self._sources[source] += 1
+
+    def share(self, target: Node, source: Node) -> float:
+        """The share of these two names' matches which they have with one another, 0 to 1; less where there are few."""
+        left, right = _stem(target), _stem(source)
+        count = self._pairs[left, right]
+        return count / (max(self._targets[left], self._sources[right]) + 1) if count else 0.0
+
+
+def _stem(module: Node) -> Stem:
+    """The end of a module's name and what kind of module it is."""
+    names = ("#" if segment.isdigit() else segment for segment in module.path[-2:])
+    roles = tuple(sorted(tensor.role for tensor in module.tensors))
+    return (*names, roles, len(main(module).spec.shape))
+
+
+class Kinship:
+    """Matched modules by their parents: of a few siblings, one which is matched tells where the others are."""
+
+    def __init__(self, modules: tuple[Iterable[Node], Iterable[Node]], matches: Iterable[Match]) -> None:
+        sizes = [Counter(node.path[:-1] for node in side) for side in modules]
+        self._kin: tuple[dict[tuple[str, ...], list[Node]], dict[tuple[str, ...], list[Node]]] = ({}, {})
+        pairs = [(match.targets[0], match.sources[0]) for match in matches if match.form == "plain"]
+        for pair in pairs:
+            for side in (0, 1):
+                sizes[side][pair[side].path[:-1]] += 1
+        for pair in pairs:
+            for side in (0, 1):
+                parent = pair[side].path[:-1]
+                if sizes[side][parent] <= _FAMILY:
+                    self._kin[side].setdefault(parent, []).append(pair[1 - side])
+
+    def share(self, target: Node, source: Node) -> float:
+        """How near one of the two stands to what the other's siblings are matched with, 0 to 1."""
+        near = [_nearness(source, other) for other in self._kin[0].get(target.path[:-1], ())]
+        near += [_nearness(target, other) for other in self._kin[1].get(source.path[:-1], ())]
+        return max(near, default=0.0)
+
+
+def _nearness(module: Node, other: Node) -> float:
+    numbers = _DIGITS.findall(module.path[-1]) == _DIGITS.findall(other.path[-1])
+    return 0.5 * (module.path[:-1] == other.path[:-1]) + 0.5 * numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the whole of both files tells."""
+
+    orders: Orders
+    lexicon: Lexicon

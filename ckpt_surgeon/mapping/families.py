@@ -1,0 +1,52 @@
+"""Matches gathered into decisions: one for each place in all its repetitions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ckpt_surgeon.mapping.linking import links
+from ckpt_surgeon.mapping.links import Alternative, Family, Link
+from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.tree import Node
+
+__all__ = ["families"]
+
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole segment
+_ENDING = re.compile(r"\d+(?=\..)")  # a number which is no part of the module's own name
+
+
+def families(matches: Sequence[Match]) -> tuple[Family, ...]:
+    """A family for each pattern of targets, sources and form, in the targets' order."""
+    groups: dict[tuple[object, ...], list[Match]] = {}
+    for match in matches:
+        groups.setdefault((_places(match.targets), _places(match.sources), match.form), []).append(match)
+    ordered = sorted(groups.values(), key=lambda group: min(match.targets[0].first for match in group))
+    return tuple(family for group in ordered if (family := _family(group)).links)
+
+
+def _places(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The patterns of the nodes' paths, each once."""
+    return tuple(dict.fromkeys(_place(".".join(node.path)) for node in nodes))
+
+
+def _place(path: str) -> str:
+    return _ENDING.sub("#", _NUMBER.sub("#", path))
+
+
+def _family(group: Sequence[Match]) -> Family:
+    weakest = min(group, key=lambda match: match.confidence)
+    made: tuple[Link, ...] = tuple(link for match in sorted(group, key=_first) for link in links(match))
+    doubts = list(dict.fromkeys(match.doubt for match in group if match.doubt))
+    return Family(made, weakest.confidence, weakest.why, "; ".join(doubts), _alternatives(group, weakest))
+
+
+def _first(match: Match) -> int:
+    return match.targets[0].first
+
+
+def _alternatives(group: Sequence[Match], weakest: Match) -> tuple[Alternative, ...]:
+    """What else the targets may come from; nothing, where no other source is near."""
+    rivals = [match for match in group if match.rivals and match.form == "plain"]
+    other = tuple(link for match in rivals for link in links(match, match.rivals[0]))
+    return (Alternative(other, 1 - weakest.confidence, "next best by names and places"),) if other else ()

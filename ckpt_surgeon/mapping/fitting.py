@@ -1,0 +1,71 @@
+"""How far two modules of different shapes may be one module, and by which op its tensor becomes the other's."""
+
+from __future__ import annotations
+
+from ckpt_surgeon.mapping.links import Change
+from ckpt_surgeon.mapping.tree import Node, Tensor
+from ckpt_surgeon.mapping.words import meanings
+
+__all__ = ["change", "fit", "main"]
+
+_NEVER = -10.0
+_LAYOUTS = ((3, 2, 0, 1), (2, 3, 1, 0), (2, 3, 0, 1))  # from [h, w, in, out], back, and a depthwise kernel's [h, w, in, 1]
+
+
+def main(module: Node) -> Tensor:
+    """The module's largest tensor."""
+    return max(module.tensors, key=lambda tensor: tensor.spec.numel)
+
+
+def fit(target: Node, source: Node) -> float:
+    """From 0 (barely) to 1 (nearly the same) how well the largest tensors fit; far below 0 where no op leads from one to the other."""
+    left, right = main(target), main(source)
+    if left.squeezed == right.squeezed:
+        return 0.6
+    if left.spec.dtype.is_float != right.spec.dtype.is_float:
+        return _NEVER
+    a, b = left.spec.shape, right.spec.shape
+    if left.spec.numel == right.spec.numel:
+        return 0.6 if sorted(left.squeezed) == sorted(right.squeezed) else 0.5 if a[0] == b[0] else _NEVER
+    if _other_channels(a, b) or _inflated(a, b):
+        return 0.4
+    if len(left.squeezed) == len(right.squeezed) == 2 and left.squeezed[-1] == right.squeezed[-1] and _positions(target, source):
+        return 0.4
+    return _NEVER
+
+
+def _positions(target: Node, source: Node) -> bool:
+    return "pos" in meanings(target.path) and "pos" in meanings(source.path)
+
+
+def _other_channels(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return len(a) == len(b) > 2 and a[0] == b[0] and a[2:] == b[2:]
+
+
+def _inflated(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return len(a) == len(b) + 1 == 5 and a[:2] == b[:2] and a[3:] == b[2:]
+
+
+def _turned(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of dims which takes a kernel from one layout to the other; None where no known layout does."""
+    if len(a) != 4 or len(b) != 4 or sum(size > 1 for size in a) < 2:
+        return None
+    return next((dims for dims in _LAYOUTS if a == tuple(b[dim] for dim in dims)), None)
+
+
+def change(target: Tensor, source: Tensor) -> Change | None:
+    """The op which gives `source` the shape of `target`; None where the bytes stay."""
+    a, b = target.spec.shape, source.spec.shape
+    if a == b:
+        return None
+    if len(a) == len(b) == 2 and a == b[::-1]:
+        return Change("transpose")
+    if (dims := _turned(a, b)) is not None:
+        return Change("permute", (("dims", dims),))
+    if target.spec.numel == source.spec.numel:
+        return Change("reshape", (("shape", a),))
+    if _inflated(a, b):
+        return Change("inflate", (("mode", "mean"), ("time", a[2])))
+    if _other_channels(a, b):
+        return Change("adapt_in_channels", (("mode", "sum" if a[1] == 1 else "mean"), ("in_channels", a[1])))
+    return Change("resample_pos_embed", (("source_grid", "square"), ("target_grid", "target")))

@@ -1,0 +1,59 @@
+"""From two headers to a mapping: which keys of the source are which of the target, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ckpt_surgeon.mapping.aligning import Aligner
+from ckpt_surgeon.mapping.choosing import Orders
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
+from ckpt_surgeon.mapping.families import families
+from ckpt_surgeon.mapping.links import Mapping
+from ckpt_surgeon.mapping.tree import Node, Trees
+from ckpt_surgeon.spec import Header
+
+__all__ = ["match"]
+
+
+def match(source: Header, target: Header) -> Mapping:
+    """The mapping of `source` to `target`, from keys, shapes, dtypes and order alone."""
+    trees = Trees()
+    left, right = trees.tree(target), trees.tree(source)
+    orders = _orders(left, right)
+    first = Aligner(Evidence(orders, Lexicon())).align(left, right, last=True)
+    found = Aligner(Evidence(orders, Lexicon(first))).align(left, right, last=True)
+    made = families(found)
+    links = [link for family in made for link in family.links]
+    given = {key for link in links for key in link.targets}
+    used = {key for link in links for key in link.sources}
+    return Mapping(made, tuple(key for key in target if key not in given), tuple(key for key in source if key not in used))
+
+
+def _orders(target: Node, source: Node) -> Orders:
+    """Whether places tell anything: a sorted file's don't, and two files whose unmistakable modules stand in other orders don't."""
+    return Orders(not _is_sorted(target), not _is_sorted(source), _agreement(target, source))
+
+
+def _is_sorted(tree: Node) -> bool:
+    keys = [tensor.key for module in sorted(tree.modules, key=lambda node: node.first) for tensor in module.tensors]
+    return keys == sorted(keys)
+
+
+def _agreement(target: Node, source: Node) -> float:
+    """How many neighbors among the modules with shapes of their own stand in the same order in both files, 0 to 1."""
+    left, right = _lone(target), _lone(source)
+    shared = sorted((node.first, right[signature].first) for signature, node in left.items() if signature in right)
+    if len(shared) < 2:
+        return 0.5
+    places = [place for _, place in shared]
+    return sum(a < b for a, b in zip(places, places[1:], strict=False)) / (len(places) - 1)
+
+
+def _lone(tree: Node) -> dict[int, Node]:
+    """The modules whose shapes no other has, by signature."""
+    groups: dict[int, list[Node]] = {}
+    for module in tree.modules:
+        groups.setdefault(module.signature, []).append(module)
+    return {signature: nodes[0] for signature, nodes in groups.items() if len(nodes) == 1}
+
+

@@ -1,0 +1,120 @@
+"""Modules matched within two parts which belong together: fused ones, those of the same shapes, then those of other shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ckpt_surgeon.mapping.calibration import UNLIKE, Weights
+from ckpt_surgeon.mapping.choosing import choose
+from ckpt_surgeon.mapping.evidence import Evidence, Kinship
+from ckpt_surgeon.mapping.fitting import fit
+from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.parts import match_parts
+from ckpt_surgeon.mapping.runs import Run, runs
+from ckpt_surgeon.mapping.tree import Node
+
+__all__ = ["match_modules"]
+
+_LEAST = 0.5  # a less likely match waits for a larger surrounding
+_SURE = 0.95  # of matches which may tell of others
+_MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
+_MOST_PAIRS = 4096  # of leftovers; more are no question of shapes
+
+Pools = tuple[list[Node], list[Node]]
+
+
+def match_modules(nodes: Pools, found: Sequence[Match], context: float, evidence: Evidence, last: bool) -> list[Match]:
+    """`found`, and the matches between modules of two parts.
+
+    context: how alike the parts are. last: nothing waits for a larger surrounding.
+    """
+    matches = [*found, *match_parts(*_unmatched(found, nodes), context)]
+    for _ in range(_MOST_ROUNDS):
+        new = [match for match in _same_shapes(matches, nodes, context, evidence) if match.confidence >= _SURE]
+        matches += new
+        if not new:
+            break
+    least = 0.0 if last else _LEAST
+    for step in (_same_shapes, _other_shapes):
+        matches += [match for match in step(matches, nodes, context, evidence) if match.confidence > least]
+    return matches
+
+
+def _unmatched(matches: Iterable[Match], nodes: Pools) -> Pools:
+    done = {node for match in matches for node in (*match.targets, *match.sources)}
+    return [node for node in nodes[0] if node not in done], [node for node in nodes[1] if node not in done]
+
+
+def _same_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
+    """Modules whose tensors have the same shapes, but for 1s."""
+    free = _unmatched(matches, nodes)
+    classes: dict[int, Pools] = {}
+    for side in (0, 1):
+        for node in free[side]:
+            classes.setdefault(node.signature, ([], []))[side].append(node)
+    kinship = Kinship(free, matches)
+    return [match for pools in classes.values() if all(pools) for match in _class(pools, context, evidence, kinship)]
+
+
+def _class(nodes: Pools, context: float, evidence: Evidence, kinship: Kinship) -> list[Match]:
+    left, right = _units(*nodes)
+    base = Weights.structure * context / 4
+    fits = [[base + _fit(a, b, evidence, kinship) for b in right] for a in left]
+    nothing = UNLIKE + (0.0 if len(nodes[0]) == len(nodes[1]) else UNLIKE * (1 - context))
+    return [
+        Match((a,), (b,), decision.confidence, _why(decision.name, len(left)), rivals=_rival(right, decision.rival, index))
+        for decision in choose(left, right, fits, evidence.orders, nothing)
+        for index, (a, b) in enumerate(zip(left[decision.row].nodes, right[decision.column].nodes, strict=True))
+    ]
+
+
+def _fit(targets: Run, sources: Run, evidence: Evidence, kinship: Kinship) -> float:
+    """What speaks for two runs of modules but their names and places."""
+    target, source = targets.nodes[0], sources.nodes[0]
+    score = _likeness(target, source) + Weights.learned * evidence.lexicon.share(target, source)
+    if len(targets) != len(sources):
+        return score
+    kin = [kinship.share(a, b) for a, b in zip(targets.nodes, sources.nodes, strict=True)]
+    return score + Weights.kin * sum(kin) / len(kin)
+
+
+def _rival(units: Sequence[Run], rival: int | None, index: int) -> tuple[tuple[Node, ...], ...]:
+    if rival is None or index >= len(units[rival]):
+        return ()
+    return ((units[rival].nodes[index],),)
+
+
+def _units(targets: Sequence[Node], sources: Sequence[Node]) -> tuple[list[Run], list[Run]]:
+    """Runs where both sides have runs of the same lengths, else single modules."""
+    left, right = runs(targets), runs(sources)
+    if sorted(map(len, left)) == sorted(map(len, right)) and len(set(map(len, left))) == 1:
+        return left, right
+    return [Run((node,)) for node in targets], [Run((node,)) for node in sources]
+
+
+def _likeness(target: Node, source: Node) -> float:
+    roles = {tensor.role for tensor in target.tensors} == {tensor.role for tensor in source.tensors}
+    exact = {tensor.spec.shape for tensor in target.tensors} == {tensor.spec.shape for tensor in source.tensors}
+    return Weights.role * roles + Weights.exact * exact + Weights.same_path * (target.path == source.path)
+
+
+def _why(name: float, rivals: int) -> str:
+    if rivals == 1:
+        return "the one module of these shapes here"
+    return "the nearest names of these shapes" if name > UNLIKE else "the same place among modules of these shapes"
+
+
+def _other_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
+    """Modules whose shapes differ in a way which an op mends, and whose names are alike."""
+    targets, sources = _unmatched(matches, nodes)
+    if not targets or not sources or len(targets) * len(sources) > _MOST_PAIRS:
+        return []
+    left, right = [Run((node,)) for node in targets], [Run((node,)) for node in sources]
+    kinship = Kinship((targets, sources), matches)
+    base = Weights.structure * context / 4
+    fits = [[base + fit(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
+    return [
+        Match(left[d.row].nodes, right[d.column].nodes, d.confidence, "names are alike, shapes differ as an op mends")
+        for d in choose(left, right, fits, evidence.orders, UNLIKE * 2)
+        if fit(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
+    ]
