@@ -16,11 +16,12 @@ from ckpt_surgeon.spec import Header
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff, Digests
     from ckpt_surgeon.formats.protocol import Reader
+    from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.planning.optimizer import OptimizerMode, Optimizers
     from ckpt_surgeon.rules.rule import Rules
 
-__all__ = ["diff", "digest", "inspect", "invert", "plan"]
+__all__ = ["diff", "digest", "inspect", "invert", "plan", "suggest", "suggestion"]
 
 
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
@@ -167,6 +168,40 @@ def invert(
     made = plan(source, rules, target, variables, **allowed, sources=sources, arguments=arguments, progress=progress)
     with uncollected():
         return invert_plan(made)
+
+
+def suggest(source: Any, target: Any, *, min_confidence: float | None = None, arguments: Mapping[str, Any] | None = None) -> Rules:
+    """The rules which take the keys of a source to those of a target, found in the two headers alone; see `suggestion`.
+
+    What is not sure is left out, so that a plan of these rules names it as missing. Raises what `inspect` raises.
+    """
+    return suggestion(source, target, min_confidence=min_confidence, arguments=arguments).rules
+
+
+def suggestion(
+    source: Any,
+    target: Any,
+    *,
+    min_confidence: float | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Suggestion:
+    """The same with all that is to be said about it: how sure each decision is, what is open, and the text of a rules file.
+
+    min_confidence: 0 to 1; a decision which is less sure becomes a question. Left out, what keeps 995 of 1000 keys right.
+    progress: as of `inspect`. Raises what `inspect` raises, and SurgeryError for a confidence out of range.
+    """
+    from ckpt_surgeon.mapping.calibration import MIN_CONFIDENCE
+    from ckpt_surgeon.mapping.matching import match
+    from ckpt_surgeon.mapping.writing import written
+
+    least = MIN_CONFIDENCE if min_confidence is None else min_confidence
+    if not 0 <= least <= 1:
+        raise SurgeryError(f"min_confidence is {least}; from 0 to 1 is allowed")
+    wanted = header_of(target, arguments=arguments, progress=progress)
+    given = header_of(source, arguments=arguments, progress=progress)
+    with uncollected():
+        return written(match(given, wanted), given, wanted, least)
 
 
 def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:

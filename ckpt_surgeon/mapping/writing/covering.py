@@ -67,7 +67,7 @@ def _fewest(groups: Sequence[_Alike], mixed: set[str]) -> list[str]:
         if not any(pattern.match(name) is not None for name in harmed):
             found[text] = [name for name in waiting if pattern.match(name) is not None]
     while waiting:
-        best = max(found, key=lambda text: (_gain(found[text], waiting), -len(text)))
+        best = max(found, key=lambda text: _gain(found[text], waiting))  # of equals the first, which is the plainest
         chosen.append(best)
         waiting = {first: each for first, each in waiting.items() if first not in found[best]}
     return chosen
