@@ -63,7 +63,7 @@ def _run(path: Path, out: Path, options: argparse.Namespace) -> Done:
     started = perf_counter()
     found = suggestion(source, target, min_confidence=options.min_confidence)
     seconds = perf_counter() - started
-    (out / f"{path.stem}.json").write_text(json.dumps(dict(_predictions(found.plan)), indent=1), encoding="utf-8")
+    (out / f"{path.stem}.json").write_text(json.dumps(dict(_predictions(found.plan)) if found.plan else {}, indent=1), encoding="utf-8")
     (out / f"{path.stem}.yaml").write_text(found.text, encoding="utf-8")
     print(path.stem, file=sys.stderr, flush=True)
     return Done(path.stem, found, seconds)

@@ -57,8 +57,8 @@ class SuggestionReport:
 
     def _verdict(self) -> list[Block]:
         found = self.suggestion
-        wanted = len(found.plan.target.entries) if found.plan.target else 0
-        loaded = len(found.plan.recipes) + len(found.plan.ties)
+        loaded = 0 if found.plan is None else len(found.plan.recipes) + len(found.plan.ties)
+        wanted = loaded + len(found.open_targets) + len(found.missing)
         count = len(found.rules.rules)
         rules = f"{count} rule{'s' if count != 1 else ''}, {found.size} names and ops"
         sure = f"the least sure has a confidence of {_sure(found.confidence)}"

@@ -12,12 +12,13 @@ from ckpt_surgeon.mapping.writing.asking import asked, comments
 from ckpt_surgeon.mapping.writing.covering import covering
 from ckpt_surgeon.mapping.writing.entries import entries_of, is_writable
 from ckpt_surgeon.mapping.links import Family, Link, Mapping
-from ckpt_surgeon.mapping.writing.proving import differing, refused, touched, tried, wanted_recipes
+from ckpt_surgeon.mapping.writing.proving import differing, proof, refused, surplus, touched, wanted_recipes
 from ckpt_surgeon.mapping.writing.reasons import with_reasons
 from ckpt_surgeon.mapping.writing.suggestion import Suggestion
 from ckpt_surgeon.planning import Plan, Recipe
 from ckpt_surgeon.rules.reader import as_rules, parse_rules
 from ckpt_surgeon.rules.rendering import document_text
+from ckpt_surgeon.rules.rule import Rules
 from ckpt_surgeon.spec import Header, TensorSpec
 
 __all__ = ["written"]
@@ -33,7 +34,7 @@ class _Draft:
     """Entries, the plan which they make, and what each key of the source is called at their end which they do not take."""
 
     entries: tuple[Entry, ...]
-    plan: Plan
+    plan: Plan | None
     names: dict[str, str]
 
 
@@ -49,10 +50,11 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     waiting = {key for question in questions for key in question.targets}
     wanted = wanted_recipes(_links(settled), source, target)
     missing = tuple(_missing(wanted, waiting, target))
-    entries = with_reasons(draft.entries, list(touched(draft.plan)), settled)
+    parts = list(touched(draft.plan)) if draft.plan else [set() for _ in draft.entries]
+    entries = with_reasons(draft.entries, parts, settled)
     document = {"version": 1, "rules": entries, **_allowed(missing, wanted, target)}
     text = document_text(document, comments(questions))
-    unused = tuple(key for key in draft.plan.dropped if key not in draft.names)
+    unused = tuple(_unused({key for link in _links(settled) for key in link.sources}, families, source))
     return Suggestion(parse_rules(text, _NAME), text, draft.plan, settled, questions, missing, unused)
 
 
@@ -90,7 +92,7 @@ def _proven(settled: tuple[Family, ...], families: Sequence[Family], source: Hea
     while True:
         wanted = wanted_recipes(_links(settled), source, target)
         draft = _drafted(settled, families, source, target, wanted, literal)
-        wrong = set(wanted) if draft is None else set(differing(draft.plan, wanted))
+        wrong = set(wanted) if draft is None else set(differing(draft.plan, wanted)) if draft.plan else set()
         if draft is not None and not wrong:
             return draft, settled
         failed = [family for family in settled if any(key in wrong for link in family.links for key in link.targets)]
@@ -115,15 +117,18 @@ def _drafted(
     used = {key for link in links for key in link.sources}
     try:
         made = entries_of(links, _unused(used, families, source), source, target, literal=literal)
-        plan = tried(as_rules({"version": 1, "rules": list(made.entries)}), source, target)
-        surplus = [key for key in differing(plan, {}) if key not in wanted]
         entries = made.entries
-        if surplus:
-            entries = (*entries, {"drop": list(covering(surplus, plan.recipes)), "expect": "any", "why": _WAITING})
-            plan = tried(as_rules({"version": 1, "rules": list(entries)}), source, target)
+        left_over = surplus(_rules(entries), source, target, wanted)
+        if left_over:
+            entries = (*entries, {"drop": list(left_over), "expect": "any", "why": _WAITING})
+        plan = proof(_rules(entries), source, target) if wanted else None
     except RulesError:
         return None
     return _Draft(entries, plan, {key: name for key, name in made.names.items() if key not in used})
+
+
+def _rules(entries: Sequence[Entry]) -> Rules:
+    return as_rules({"version": 1, "rules": list(entries)})
 
 
 def _unused(used: Collection[str], families: Sequence[Family], source: Header) -> list[str]:
