@@ -42,14 +42,18 @@ def main() -> int:
     done = [_run(path, out, options) for path in sorted(Path(options.pairs).glob("*.json"))]
     for each in done:
         found = each.suggestion
-        print(f"{each.name:<48} {each.seconds:6.2f} s  size {found.size:>3}  open {len(found.open_targets):>4}  least {found.confidence:.3f}")
+        print(
+            f"{each.name:<48} {each.seconds:6.2f} s  size {found.size:>3}  open {len(found.open_targets):>4}  least {found.confidence:.3f}"
+        )
     times, sizes = [each.seconds for each in done], [each.suggestion.size for each in done]
     print(f"{len(done)} pairs: median {median(times):.2f} s, most {max(times):.2f} s; size median {median(sizes):g}, most {max(sizes)}")
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.suggest", description="Suggestions for pairs of headers, as a scorer reads them.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.suggest", description="Suggestions for pairs of headers, as a scorer reads them."
+    )
     parser.add_argument("pairs", help="a folder of NAME.json with source and target")
     parser.add_argument("out", help="the folder for NAME.json and NAME.yaml")
     parser.add_argument("--sorted", action="store_true", help="sort the source's keys by name, as safetensors files do")

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     )
     from ckpt_surgeon.execution import write
     from ckpt_surgeon.loading import load, pre_hook, remap
+    from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.planning import Lineage, Plan, explain
     from ckpt_surgeon.provenance import Proof, lineage, verify_lineage
     from ckpt_surgeon.publishing import recover
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.spec import DType, Header, TensorSpec
-    from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.surgery import diff, digest, inspect, invert, plan, suggest, suggestion
     from ckpt_surgeon.verification import verify
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.evidence import Evidence, Lexicon

@@ -90,4 +90,4 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
 )
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
-FAINT = frozenset("block model module net base backbone transformer body parameter param features encoder layer to a the".split())
+FAINT = frozenset(["block", "model", "module", "net", "base", "backbone", "transformer", "body", "parameter", "param", "features", "encoder", "layer", "to", "a", "the"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text
 from ckpt_surgeon.report.entries import folded, keys_in_short
-from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Code, Column, Document, Line, Page, Section, Table
+from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Code, Column, Document, Line, Page, Section, Table, Tone
 from ckpt_surgeon.report.prose import one_line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class SuggestionReport:
         count = len(found.rules.rules)
         rules = f"{count} rule{'s' if count != 1 else ''}, {found.size} names and ops"
         sure = f"the least sure has a confidence of {_sure(found.confidence)}"
-        tone = "good" if found.is_settled else "bad"
+        tone: Tone = "good" if found.is_settled else "bad"
         lines: list[Block] = [Line(f"{loaded} of {wanted} keys are settled: {rules}; {sure}", tone)]
         return [*lines, Line(f"wrote {escape(self.out)}")] if self.out is not None else lines
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["document_of", "document_text", "text_of"]
 
 
+_HEAD = f"version: {VERSION}\nrules:\n"  # before comments which stand before the first rule
+
+
 def text_of(rules: Rules) -> str:
     """The rules as a YAML text; `parse_rules` makes equal Rules of it.
 
@@ -34,11 +37,12 @@ def text_of(rules: Rules) -> str:
     return write_yaml(document_of(rules))
 
 
-def document_text(document: Mapping[str, Any], comments: Sequence[str] = ()) -> str:
-    """A document as a YAML text, with these lines after its rules."""
-    before = {word: document[word] for word in document if word in ("version", "rules")}
-    after = {word: part for word, part in document.items() if word not in before}
-    return write_yaml(before) + "".join(f"{line}\n" for line in comments) + (write_yaml(after) if after else "")
+def document_text(document: Mapping[str, Any], comments: Sequence[str] = (), last: Sequence[Mapping[str, Any]] = ()) -> str:
+    """A document as a YAML text: its rules, these lines, then the last rules, and the other sections."""
+    sections = {word: part for word, part in document.items() if word not in ("version", "rules")}
+    rules = write_yaml({"version": VERSION, "rules": document["rules"]}) if document["rules"] or not last else _HEAD
+    ending = write_yaml({"rules": list(last)}).partition("\n")[2] if last else ""
+    return rules + "".join(f"{line}\n" for line in comments) + ending + (write_yaml(sections) if sections else "")
 
 
 def document_of(rules: Rules) -> dict[str, Any]:

@@ -2,67 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape, fold
-from ckpt_surgeon.keys.pattern import Pattern, quoted
-from ckpt_surgeon.mapping.writing.changing import change_entries
 from ckpt_surgeon.mapping.links import Family, Link
+from ckpt_surgeon.mapping.writing.changing import change_entries
+from ckpt_surgeon.mapping.writing.covering import covering
+from ckpt_surgeon.mapping.writing.entries import Entry, entry_of, one_or_many
+from ckpt_surgeon.mapping.writing.naming import Naming, name_ops
+from ckpt_surgeon.mapping.writing.pooling import pooled
 from ckpt_surgeon.mapping.writing.reasons import confidence_text
 from ckpt_surgeon.mapping.writing.suggestion import Answer, Question
-from ckpt_surgeon.mapping.writing.wholes import whole_renames
+from ckpt_surgeon.mapping.writing.wholes import plain_pairs
 from ckpt_surgeon.rules.yaml_writer import write_yaml
 from ckpt_surgeon.spec import Header
 
-__all__ = ["asked", "comments"]
+__all__ = ["Ending", "asked", "comments"]
 
 _FEW = 4  # folded names in a line
 _MOST_ANSWERS = 3  # to one question; a fourth is a guess
+_MOST_NAMES = 100_000  # which the best way to say answers is looked for in, over all questions; more are said by numbers alone
 
-Entry = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The table in which the rules end. names: what each key of the source is called there which no rule has taken; made: the others."""
+
+    names: Mapping[str, str]
+    made: Collection[str]
+    target: Header
 
 
-def asked(family: Family, names: Mapping[str, str], target: Header) -> Question:
-    """The question which a decision is. names: what each key of the source is called at the end of the rules, where it is still there."""
-    targets = tuple(dict.fromkeys(key for link in family.links for key in link.targets if key in target.entries))
+def asked(families: Iterable[Family], ending: Ending) -> tuple[Question, ...]:
+    """The questions which open decisions are."""
+    joined = pooled(families)
+    is_large = len(joined) * (len(ending.names) + len(ending.made)) > _MOST_NAMES
+    claims = Counter(key for family in joined for key in _claimed(family))
+    return tuple(_question(family, ending, claims, is_large=is_large) for family in joined)
+
+
+def _claimed(family: Family) -> dict[str, None]:
+    """Every source key which one of its ways takes."""
+    ways = (family.links, *(each.links for each in family.alternatives))
+    return {key: None for links in ways for link in links for key in link.sources}
+
+
+def _question(family: Family, ending: Ending, claims: Mapping[str, int], *, is_large: bool) -> Question:
+    targets = tuple(dict.fromkeys(key for link in family.links for key in link.targets if key in ending.target.entries))
     ways = [(family.links, family.confidence, family.why), *((each.links, each.confidence, each.why) for each in family.alternatives)]
-    answers = (Answer(links, _entries(links, names, target), confidence, why) for links, confidence, why in ways[:_MOST_ANSWERS])
+    own = [key for key in _claimed(family) if claims[key] == 1 and key in ending.names]
+    answers = []
+    for links, confidence, why in ways[:_MOST_ANSWERS]:
+        entries = (*_dropping(links, own, ending), *_entries(links, ending, is_large=is_large))
+        answers.append(Answer(links, entries, confidence, why))
     return Question(targets, family.doubt or family.why, tuple(answers))
 
 
-def _entries(links: Sequence[Link], names: Mapping[str, str], target: Header) -> tuple[Entry, ...]:
+def _dropping(links: Sequence[Link], own: Sequence[str], ending: Ending) -> Iterator[Entry]:
+    """What leaves out the keys which are of no use when the question is answered so."""
+    used = {key for link in links for key in link.sources}
+    rest = [ending.names[key] for key in own if key not in used]
+    if rest:
+        yield {"drop": one_or_many(covering(rest, [*ending.names.values(), *ending.made]))}
+
+
+def _entries(links: Sequence[Link], ending: Ending, *, is_large: bool) -> tuple[Entry, ...]:
     """The rules which would carry the links out at the end of the file; none where they want what other rules have taken."""
     made = {key for link in links for key in link.targets}
-    if any(key not in names and key not in made for link in links for key in link.sources):
+    if any(key not in ending.names and key not in made for link in links for key in link.sources):
         return ()
-    moves, changes = {}, []
+    moves: dict[str, str] = {}
+    changes: list[Link] = []
     for link in links:
-        sources = tuple(names.get(key, key) for key in link.sources)
+        sources = tuple(ending.names.get(key, key) for key in link.sources)
         is_single = len(sources) == len(link.targets) == 1
-        if is_single:
+        if is_single and link.sources[0] in ending.names:
             moves[sources[0]] = link.targets[0]
+            sources = link.targets
         if link.change is not None:
-            changes.append(replace(link, sources=link.targets if is_single else sources))
-    table = [*(moves.get(name, name) for name in names.values()), *moves.values()]
+            changes.append(replace(link, sources=sources))
     try:
-        return (*_renames(moves, names.values()), *change_entries(changes, table, target))
+        free = [name for name in ending.names.values() if name not in moves]
+        naming = Naming({**{key: key for key in ending.made}, **moves}, free, ending.target.entries)
+        renames = [{"rename": plain_pairs(moves)}] if is_large else [entry_of(op) for op in name_ops(naming)]
+        return (*(each for each in renames if each != {"rename": {}}), *change_entries(changes, [*free, *moves.values()], ending.target))
     except RulesError:
         return ()
-
-
-def _renames(moves: Mapping[str, str], table: Collection[str]) -> Iterator[Entry]:
-    if all(key == place for key, place in moves.items()):
-        return
-    others = [name for name in table if name not in moves]
-    for pairs in whole_renames(moves):
-        patterns = [Pattern.parse(text) for text in pairs]
-        if any(pattern.match(name) is not None for pattern in patterns for name in others):
-            yield {"rename": {quoted(key): place for key, place in moves.items() if key != place}}
-            return
-        yield {"rename": pairs}
 
 
 def comments(questions: Sequence[Question]) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.mapping.links import Change, Link
 from ckpt_surgeon.mapping.writing.covering import covering
 from ckpt_surgeon.mapping.writing.joining import joined
-from ckpt_surgeon.mapping.links import Change, Link
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.ops.registry import OPS
 from ckpt_surgeon.spec import Header, TensorSpec

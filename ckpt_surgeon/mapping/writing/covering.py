@@ -13,17 +13,17 @@ from ckpt_surgeon.keys.pattern import Pattern, quoted
 __all__ = ["covering"]
 
 _DIGITS = re.compile("([0-9]+)")
+_STARS = re.compile(r"\*+")
 _WILD = re.compile(r"[*{}]|^re:")
 _MOST_TAIL = 3  # segments at the end of a key by which `**.norm.bias` names it
 
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """Keys which differ in nothing but numbers: the first of them, one pattern for all, and whether each of them is wanted."""
+    """Keys which differ in nothing but numbers: the first of them, one pattern for all, and whether they are wanted."""
 
     first: str
     pattern: str
-    size: int
     is_wanted: bool
 
 
@@ -37,9 +37,9 @@ def covering(wanted: Collection[str], names: Collection[str]) -> tuple[str, ...]
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         groups.setdefault(tuple(_DIGITS.split(name)[::2]), []).append(name)
-    alike = [_alike(members, asked) for members in groups.values()]
-    mixed = [name for members in groups.values() if _is_mixed(members, asked) for name in members if name in asked]
-    chosen = [*_fewest([each for each in alike if each is not None], set(mixed)), *_by_module(mixed, names, asked)]
+    alike = {first: _alike(members, asked) for first, members in groups.items()}
+    mixed = [name for first, members in groups.items() if not alike[first] for name in members]
+    chosen = [*_fewest([each for found in alike.values() for each in found], mixed), *_by_module(mixed, names, asked)]
     return _ordered(chosen, wanted) if _is_exact(chosen, asked, names) else tuple(map(quoted, wanted))
 
 
@@ -47,27 +47,39 @@ def _is_mixed(members: Sequence[str], asked: set[str]) -> bool:
     return 0 < sum(name in asked for name in members) < len(members)
 
 
-def _alike(members: Sequence[str], asked: set[str]) -> _Alike:
+def _alike(members: Sequence[str], asked: set[str]) -> list[_Alike]:
+    """The members as one group; those which are wanted as another, where some are and one pattern tells them from the rest."""
+    if not _is_mixed(members, asked):
+        return [_Alike(members[0], _pattern(members), members[0] in asked)]
+    wanted = [name for name in members if name in asked]
+    pattern, rest = _pattern(wanted), [name for name in members if name not in asked]
+    if matching([Pattern.parse(pattern)], rest):
+        return []
+    return [_Alike(wanted[0], pattern, True), _Alike(rest[0], _pattern(rest), False)]
+
+
+def _pattern(members: Sequence[str]) -> str:
+    """One pattern for all: stars where their numbers differ."""
     parts = [_DIGITS.split(name) for name in members]
     first = list(parts[0])
     for at in range(1, len(first), 2):
         if any(part[at] != first[at] for part in parts):
             first[at] = "*"
-    return _Alike(members[0], "".join(first), len(members), all(name in asked for name in members))
+    return "".join(first)
 
 
-def _fewest(groups: Sequence[_Alike], mixed: set[str]) -> list[str]:
-    """Patterns for the groups all of whose keys are wanted, the one which matches most first."""
+def _fewest(groups: Sequence[_Alike], others: Sequence[str]) -> list[str]:
+    """Patterns for the groups whose keys are wanted, the one which matches most first; they match none of the others."""
     waiting = {each.first: each for each in groups if each.is_wanted and not _WILD.search(each.first)}
     chosen = [quoted(each.first) for each in groups if each.is_wanted and _WILD.search(each.first)]
-    harmed = [each.first for each in groups if not each.is_wanted]
+    harmed = [*(each.first for each in groups if not each.is_wanted), *others]
     found: dict[str, list[str]] = {}
     for text in dict.fromkeys(text for each in waiting.values() for text in _patterns(each)):
         pattern = Pattern.parse(text)
         if not any(pattern.match(name) is not None for name in harmed):
             found[text] = [name for name in waiting if pattern.match(name) is not None]
     while waiting:
-        best = max(found, key=lambda text: _gain(found[text], waiting))  # of equals the first, which is the plainest
+        best = max(found, key=lambda text: (_gain(found[text], waiting), -len(_STARS.findall(text))))  # of equals the first
         chosen.append(best)
         waiting = {first: each for first, each in waiting.items() if first not in found[best]}
     return chosen
@@ -87,9 +99,11 @@ def _patterns(each: _Alike) -> Iterator[str]:
 
 
 def _by_module(mixed: Sequence[str], names: Collection[str], asked: set[str]) -> Iterator[str]:
-    """For each of these keys the highest module in which all keys are wanted; the key itself where there is none."""
+    """For each wanted one of these keys the highest module in which all keys are wanted; the key itself where there is none."""
     every, ours = Counter(_paths(names)), Counter(_paths(asked))
     for name in mixed:
+        if name not in asked:
+            continue
         path = next((path for path in _paths([name]) if every[path] == ours[path] > 1 and not _WILD.search(path)), "")
         yield f"{path}.**" if path else quoted(name)
 

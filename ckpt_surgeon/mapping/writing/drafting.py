@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ckpt_surgeon.comparison import fills_itself
 from ckpt_surgeon.errors import RulesError, SurgeryError
-from ckpt_surgeon.mapping.writing.asking import asked, comments
-from ckpt_surgeon.mapping.writing.covering import covering
-from ckpt_surgeon.mapping.writing.entries import entries_of, is_writable
 from ckpt_surgeon.mapping.links import Family, Link, Mapping
+from ckpt_surgeon.mapping.writing.asking import Ending, asked, comments
+from ckpt_surgeon.mapping.writing.covering import covering
+from ckpt_surgeon.mapping.writing.entries import Entry, entries_of, is_writable, one_or_many
 from ckpt_surgeon.mapping.writing.proving import differing, proof, refused, surplus, touched, wanted_recipes
 from ckpt_surgeon.mapping.writing.reasons import with_reasons
 from ckpt_surgeon.mapping.writing.suggestion import Suggestion
@@ -24,16 +23,15 @@ from ckpt_surgeon.spec import Header, TensorSpec
 __all__ = ["written"]
 
 _NAME = "suggested rules"
-_WAITING = "an open question: left out until it is answered"
-
-Entry = dict[str, Any]
+_WAITING = "open: left out until the questions above are answered; then delete this rule"
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """Entries, the plan which they make, and what each key of the source is called at their end which they do not take."""
+    """Entries, those which stand after the questions, the plan which they make, and what the source's other keys are called at the end."""
 
     entries: tuple[Entry, ...]
+    last: tuple[Entry, ...]
     plan: Plan | None
     names: dict[str, str]
 
@@ -46,14 +44,13 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     families = [_checked(family, source, target) for family in mapping.families]
     settled = _once(family for family in families if family.confidence >= min_confidence)
     draft, settled = _proven(settled, families, source, target)
-    questions = tuple(asked(family, draft.names, target) for family in _without(families, settled))
-    waiting = {key for question in questions for key in question.targets}
     wanted = wanted_recipes(_links(settled), source, target)
+    questions = asked(_without(families, settled), Ending(draft.names, wanted, target))
+    waiting = {key for question in questions for key in question.targets}
     missing = tuple(_missing(wanted, waiting, target))
-    parts = list(touched(draft.plan)) if draft.plan else [set() for _ in draft.entries]
-    entries = with_reasons(draft.entries, parts, settled)
-    document = {"version": 1, "rules": entries, **_allowed(missing, wanted, target)}
-    text = document_text(document, comments(questions))
+    parts = list(touched(draft.plan))[: len(draft.entries)] if draft.plan else [set() for _ in draft.entries]
+    document = {"rules": with_reasons(draft.entries, parts, settled), **_allowed(missing, wanted, target)}
+    text = document_text(document, comments(questions), draft.last)
     unused = tuple(_unused({key for link in _links(settled) for key in link.sources}, families, source))
     return Suggestion(parse_rules(text, _NAME), text, draft.plan, settled, questions, missing, unused)
 
@@ -117,14 +114,14 @@ def _drafted(
     used = {key for link in links for key in link.sources}
     try:
         made = entries_of(links, _unused(used, families, source), source, target, literal=literal)
-        entries = made.entries
-        left_over = surplus(_rules(entries), source, target, wanted)
+        left_over = surplus(_rules(made.entries), source, target, wanted)
+        last: tuple[Entry, ...] = ()
         if left_over:
-            entries = (*entries, {"drop": list(left_over), "expect": "any", "why": _WAITING})
-        plan = proof(_rules(entries), source, target) if wanted else None
+            last = ({"drop": one_or_many(left_over), "expect": "any", "why": _WAITING},)
+        plan = proof(_rules((*made.entries, *last)), source, target) if wanted else None
     except RulesError:
         return None
-    return _Draft(entries, plan, {key: name for key, name in made.names.items() if key not in used})
+    return _Draft(made.entries, last, plan, {key: name for key, name in made.names.items() if key not in used})
 
 
 def _rules(entries: Sequence[Entry]) -> Rules:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckpt_surgeon.keys.pattern import quoted
+from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.changing import change_entries
 from ckpt_surgeon.mapping.writing.covering import covering
-from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.naming import Naming, name_ops, named
 from ckpt_surgeon.mapping.writing.wholes import whole_renames
 from ckpt_surgeon.ops.protocol import NameOp
 from ckpt_surgeon.spec import Header
 
-__all__ = ["Entries", "entries_of", "is_writable"]
+__all__ = ["Entries", "Entry", "entries_of", "entry_of", "is_writable", "one_or_many"]
 
 _WILD = re.compile(r"[*{}]|^re:")
 _FEW_COPIES = 2
@@ -69,7 +69,7 @@ def entries_of(links: Sequence[Link], unused: Collection[str], source: Header, t
     copies = [(names[key], place) for key, place in work.copies]
     table = [*names.values(), *(place for _, place in copies)]
     changes = [_renamed(link, names) for link in work.changes]
-    entries = [*dropped, *map(_entry, ops), *([{"rename": pairs}] if pairs else []), *_copies(copies, table, literal=bool(literal))]
+    entries = [*dropped, *map(entry_of, ops), *([{"rename": pairs}] if pairs else []), *_copies(copies, table, literal=bool(literal))]
     return Entries((*entries, *change_entries(changes, table, target)), names)
 
 
@@ -77,10 +77,11 @@ def _dropping(unused: Collection[str], source: Header) -> Entry:
     """What leaves these keys out: `drop`, or `keep` where that is shorter."""
     drop = covering([key for key in source.entries if key in set(unused)], source.entries)
     keep = covering([key for key in source.entries if key not in set(unused)], source.entries)
-    return {"keep": _one_or_many(keep)} if 0 < len(keep) < len(drop) else {"drop": _one_or_many(drop)}
+    return {"keep": one_or_many(keep)} if 0 < len(keep) < len(drop) else {"drop": one_or_many(drop)}
 
 
-def _one_or_many(texts: Sequence[str]) -> str | list[str]:
+def one_or_many(texts: Sequence[str]) -> str | list[str]:
+    """A list of one text as the text."""
     return texts[0] if len(texts) == 1 else list(texts)
 
 
@@ -89,7 +90,7 @@ def _sorted(links: Sequence[Link], source: Header, target: Header) -> _Work:
     work = _Work()
     for link in sorted(links, key=_is_many):  # who is wanted by itself has its name before it is wanted for a part
         is_single = not _is_many(link) and link.sources[0] in source.entries
-        if is_single and _goes(work, *link.sources, *link.targets, link, target):
+        if is_single and _goes(work, link, target):
             work.changes += [replace(link, sources=link.targets)] if link.change else []
         elif not is_single:
             work.changes.append(replace(link, sources=tuple(_part(work, key, source) for key in link.sources)))
@@ -100,8 +101,9 @@ def _is_many(link: Link) -> bool:
     return len(link.sources) > 1 or len(link.targets) > 1
 
 
-def _goes(work: _Work, key: str, place: str, link: Link, target: Header) -> bool:
+def _goes(work: _Work, link: Link, target: Header) -> bool:
     """The key takes the place, or a copy does; False where neither is needed, since the target ties the place to where it goes."""
+    (key,), (place,) = link.sources, link.targets
     goal = work.goals.setdefault(key, place)
     if goal == place:
         return True
@@ -141,7 +143,7 @@ def _copies(copies: Sequence[tuple[str, str]], names: Collection[str], *, litera
     return entries
 
 
-def _entry(op: NameOp) -> Entry:
+def entry_of(op: NameOp) -> Entry:
     """An op on names as a file holds it."""
     from ckpt_surgeon.rules.rendering import document_of
     from ckpt_surgeon.rules.rule import Rule, Rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 __all__ = ["MARK", "Gathered", "gathered"]
 
@@ -44,12 +44,17 @@ def gathered(keys: Sequence[str]) -> Gathered:
 
 def _cut(words: Sequence[str]) -> tuple[str, list[str], str]:
     """What all begin and end with, and what stands between; numbers are not cut, nor letters off numbers other than 0, 1, 2 ..."""
-    before = re.sub("[0-9]+$", "", commonprefix(list(words)))
+    before = re.sub("[0-9]+$", "", _start(words))
     rests = [word.removeprefix(before) for word in words]
-    after = re.sub("^[0-9]+", "", commonprefix([rest[::-1] for rest in rests])[::-1])
+    after = re.sub("^[0-9]+", "", _start([rest[::-1] for rest in rests])[::-1])
     values = [rest[: len(rest) - len(after)] for rest in rests]
     is_counted = values == [str(n) for n in range(len(values))]
     if not is_counted and all(value[:1].isdigit() for value in values):
         (tail,) = re.findall("[A-Za-z]*$", before)[:1]
         return before[: len(before) - len(tail)], [tail + value for value in values], after
     return before, values, after
+
+
+def _start(words: Sequence[str]) -> str:
+    """What all words begin with."""
+    return "".join(letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False)))

@@ -141,7 +141,7 @@ def _with_words(one: _Said, others: Sequence[_Said], pairs: Sequence[tuple[str, 
 
 def _is_right(said: _Said, table: list[str]) -> bool:
     """Whether it makes its groups out of the table, and no others."""
-    outputs = {inputs: places for inputs, places in said.groups}
+    outputs = dict(said.groups)
     try:
         sources, targets = [Pattern.parse(text) for text in said.sources], [Template.parse(text) for text in said.targets]
         found = group(table, sources, targets, lambda inputs: len(outputs.get(inputs, ())))

@@ -44,7 +44,7 @@ def size_of(op: NameOp) -> int:
 
 
 def name_ops(naming: Naming) -> list[NameOp]:
-    """The smallest list of ops which is found; each candidate was tried on the names. Raises RulesError for a name which nobody can write."""
+    """The smallest list of ops which is found; each candidate was tried on the names."""
     if all(key == place for key, place in naming.moves.items()):
         return []
     best: list[NameOp] | None = None

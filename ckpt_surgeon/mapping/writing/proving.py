@@ -8,8 +8,8 @@ from ckpt_surgeon.comparison import fits
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.pattern import Pattern
-from ckpt_surgeon.mapping.writing.changing import bound
 from ckpt_surgeon.mapping.links import Link
+from ckpt_surgeon.mapping.writing.changing import bound
 from ckpt_surgeon.mapping.writing.covering import covering
 from ckpt_surgeon.planning import Derived, Plan, Recipe, Source, make_plan, rewrite
 from ckpt_surgeon.rules.rule import Allow, Rules

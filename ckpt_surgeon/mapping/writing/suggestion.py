@@ -36,7 +36,7 @@ class Question:
 class Suggestion:
     """Rules which were proven by their plan, and what stands open.
 
-    text: the rules file, with the questions as comments. plan: what the rules make of the source, key by key; None where nothing is settled.
+    text: the rules file, with the questions as comments. plan: what the rules make of the source; None where nothing is settled.
     families: the decisions which are rules. missing: target keys which nothing is to fill; unused: source keys which are left out.
     """
 

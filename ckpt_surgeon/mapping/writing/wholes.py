@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, numbered, rendered
 
-__all__ = ["whole_renames"]
+__all__ = ["plain_pairs", "whole_renames"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,11 @@ def whole_renames(moves: Mapping[str, str]) -> list[dict[str, str]]:
     families = [family for family in numbered(moves.items()) if family.source != family.target]
     pairs = [pair for group in _cores(families).values() for pair in _said(group, moves)]
     return [{pair.source: pair.target for pair in layer} for layer in _layers(pairs, moves)]
+
+
+def plain_pairs(moves: Mapping[str, str]) -> dict[str, str]:
+    """One pair for moves which differ in nothing but numbers, and nothing shorter; what stays is left out."""
+    return dict(_texts(family, 0) for family in numbered(moves.items()) if family.source != family.target)
 
 
 def _cores(families: Iterable[Numbered]) -> dict[tuple[str, str], list[Numbered]]:
