@@ -11,13 +11,12 @@ from ckpt_surgeon.mapping.links import Family, Link, Mapping
 from ckpt_surgeon.mapping.writing.asking import Ending, asked, comments
 from ckpt_surgeon.mapping.writing.covering import covering
 from ckpt_surgeon.mapping.writing.entries import Entry, entries_of, is_writable, one_or_many
-from ckpt_surgeon.mapping.writing.proving import differing, proof, refused, surplus, touched, wanted_recipes
+from ckpt_surgeon.mapping.writing.proving import differing, proof, refused, touched, wanted_recipes
 from ckpt_surgeon.mapping.writing.reasons import with_reasons
 from ckpt_surgeon.mapping.writing.suggestion import Suggestion
 from ckpt_surgeon.planning import Plan, Recipe
 from ckpt_surgeon.rules.reader import as_rules, parse_rules
 from ckpt_surgeon.rules.rendering import document_text
-from ckpt_surgeon.rules.rule import Rules
 from ckpt_surgeon.spec import Header, TensorSpec
 
 __all__ = ["written"]
@@ -114,18 +113,15 @@ def _drafted(
     used = {key for link in links for key in link.sources}
     try:
         made = entries_of(links, _unused(used, families, source), source, target, literal=literal)
-        left_over = surplus(_rules(made.entries), source, target, wanted)
-        last: tuple[Entry, ...] = ()
-        if left_over:
-            last = ({"drop": one_or_many(left_over), "expect": "any", "why": _WAITING},)
-        plan = proof(_rules((*made.entries, *last)), source, target) if wanted else None
+        names = {key: name for key, name in made.names.items() if key not in used}
+        waiting = [name for name in names.values() if name in target.entries and name not in wanted]
+        patterns = covering(waiting, [*names.values(), *wanted])
+        last = ({"drop": one_or_many(patterns), "expect": "any", "why": _WAITING},) if patterns else ()
+        rules = as_rules({"version": 1, "rules": [*made.entries, *last]})
+        plan = proof(rules, source, target) if wanted else None
     except RulesError:
         return None
-    return _Draft(made.entries, last, plan, {key: name for key, name in made.names.items() if key not in used})
-
-
-def _rules(entries: Sequence[Entry]) -> Rules:
-    return as_rules({"version": 1, "rules": list(entries)})
+    return _Draft(made.entries, last, plan, names)
 
 
 def _unused(used: Collection[str], families: Sequence[Family], source: Header) -> list[str]:

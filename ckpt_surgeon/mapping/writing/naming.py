@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.mapping.writing.alignment import aligned
-from ckpt_surgeon.mapping.writing.numbering import numbered
+from ckpt_surgeon.mapping.writing.numbering import Numbered, numbered
 from ckpt_surgeon.mapping.writing.runs import chosen_runs
 from ckpt_surgeon.mapping.writing.samples import Sample
 from ckpt_surgeon.mapping.writing.wholes import whole_renames
@@ -20,6 +21,11 @@ from ckpt_surgeon.ops.replacing import Replace, Replacer
 
 __all__ = ["Naming", "named", "name_ops", "size_of"]
 
+_T = TypeVar("_T")
+
+_SAMPLE_SIZES = (32, 256, 1_000_000)  # moves of one family on which ops are looked for
+_FREE = 32  # free names in a sample, for each move of a family in it
+_STRIDE = 7919  # a prime
 _LEAST_GAINS = (0.01, 1.01)  # hunks a pair of `replace` takes care of: any at all, or more than one
 
 
@@ -30,6 +36,11 @@ class Naming:
     moves: Mapping[str, str]
     free: Sequence[str] = ()
     target: Mapping[str, object] | frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """Names in all."""
+        return len(self.moves) + len(self.free)
 
 
 def size_of(op: NameOp) -> int:
@@ -44,17 +55,38 @@ def size_of(op: NameOp) -> int:
 
 
 def name_ops(naming: Naming) -> list[NameOp]:
-    """The smallest list of ops which is found; each candidate was tried on the names."""
+    """The smallest list of ops which is found on some of the names and proves right on all of them."""
     if all(key == place for key, place in naming.moves.items()):
         return []
-    best: list[NameOp] | None = None
-    for ops in _candidates(naming):
-        is_smaller = best is None or sum(map(size_of, ops)) + len(ops) / 2 < sum(map(size_of, best)) + len(best) / 2
-        if is_smaller and _is_right(ops, naming):
-            best = ops
-    if best is None:
-        return [Rename({key: place for key, place in naming.moves.items() if key != place})]
-    return best
+    families = numbered(naming.moves.items())
+    for most in _SAMPLE_SIZES:
+        sample = _sample(naming, families, most)
+        ops = min((ops for ops in _candidates(sample) if _is_right(ops, sample)), key=_cost, default=None)
+        if ops is not None and (sample.size == naming.size or _is_right(ops, naming)):
+            return ops
+        if sample.size == naming.size:
+            break
+    return [Rename({key: place for key, place in naming.moves.items() if key != place})]
+
+
+def _cost(ops: Sequence[NameOp]) -> float:
+    """Pairs, and half a one for each rule."""
+    return sum(map(size_of, ops)) + len(ops) / 2
+
+
+def _sample(naming: Naming, families: Sequence[Numbered], most: int) -> Naming:
+    """So many moves of each family and names which are free: numbers make families large, and teach nothing new."""
+    chosen = {move[0] for family in families for move in _some(family.moves, most)}
+    moves = {key: place for key, place in naming.moves.items() if key in chosen}
+    return Naming(moves, _some(naming.free, most * _FREE), naming.target)
+
+
+def _some(things: Sequence[_T], most: int) -> Sequence[_T]:
+    """The first, the last and others from all over the place, so that no regular pattern of numbers is met by chance."""
+    if len(things) <= most:
+        return things
+    places = {0, len(things) - 1, *(at * _STRIDE % len(things) for at in range(1, most - 1))}
+    return [things[at] for at in sorted(places)]
 
 
 def _candidates(naming: Naming) -> Iterator[list[NameOp]]:

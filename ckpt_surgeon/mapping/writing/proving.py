@@ -10,20 +10,13 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.changing import bound
-from ckpt_surgeon.mapping.writing.covering import covering
-from ckpt_surgeon.planning import Derived, Plan, Recipe, Source, make_plan, rewrite
+from ckpt_surgeon.planning import Derived, Plan, Recipe, Source, make_plan
 from ckpt_surgeon.rules.rule import Allow, Rules
 from ckpt_surgeon.spec import Header, TensorSpec
 
-__all__ = ["differing", "proof", "refused", "surplus", "touched", "wanted_recipes"]
+__all__ = ["differing", "proof", "refused", "touched", "wanted_recipes"]
 
 _ANYTHING = Allow((Pattern.parse("**"),), (Pattern.parse("**"),), (Pattern.parse("**"),))
-
-
-def surplus(rules: Rules, source: Header, target: Header, wanted: Collection[str]) -> tuple[str, ...]:
-    """Patterns for the keys which would bear a target's name when the rules have run, though nobody wants them there."""
-    table = rewrite(rules, source, target).table
-    return covering([key for key in table if key in target.entries and key not in wanted], table)
 
 
 def proof(rules: Rules, source: Header, target: Header) -> Plan:
