@@ -69,18 +69,25 @@ class Aligner:
         return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:
-        """Pair the part's run with one of the other side, or open it, or open the part in which its match lies."""
-        other = max(pools.inner(1 - side), key=lambda node: self._structure.likeness(part, node), default=None)
-        if other is None or self._better(other, pools.inner(side), self._structure.likeness(part, other)):
+        """Pair the part's run with one of the other side, or open the part, or the part in which its match lies."""
+        run = _run(part, pools.inner(side))
+        pair = self._closest(run.nodes, pools.inner(1 - side))
+        if pair is None or self._better(pair[1], pools.inner(side), self._structure.likeness(*pair)):
             return pools.open(side, [part])
-        deep, other_deep = self._structure.deepest(part, other)
-        if other_deep is not other:
-            return pools.open(1 - side, _run(other, pools.inner(1 - side)).nodes)
-        if deep is not part:
-            return pools.open(side, _run(part, pools.inner(side)).nodes)
-        if self._structure.likeness(part, other) < PAIR or not self._pair(pools, side, part, other):
+        deep, other_deep = self._structure.deepest(*pair)
+        if other_deep is not pair[1]:
+            return pools.open(1 - side, _run(pair[1], pools.inner(1 - side)).nodes)
+        if deep is not pair[0]:
+            return pools.open(side, run.nodes)
+        if self._structure.likeness(*pair) < PAIR or not self._pair(pools, side, *pair):
             pools.open(side, [part])
         return None
+
+    def _closest(self, nodes: Iterable[Node], others: Iterable[Node]) -> tuple[Node, Node] | None:
+        """The two of both sides which are most alike."""
+        kinds = {node.signature: node for node in reversed(list(nodes))}
+        pairs = [(node, other) for node in kinds.values() for other in others]
+        return max(pairs, key=lambda pair: self._structure.likeness(*pair), default=None)
 
     def _better(self, other: Node, nodes: Iterable[Node], best: float) -> bool:
         """Whether another of the nodes is clearly more like `other`."""
@@ -91,8 +98,8 @@ class Aligner:
         best = self._structure.likeness(part, other)
         rivals = self._near(pools.inner(1 - side), part, best)
         own = self._near(pools.inner(side), other, best)
-        targets, sources = (own, rivals) if side == _TARGET else (rivals, own)
-        lines = [[line_up(a, b, self._structure.likeness, PAIR) for b in sources] for a in targets]
+        targets, sources = _even(*((own, rivals) if side == _TARGET else (rivals, own)))
+        lines = [[line_up(a, b, self._structure.likeness, PAIR / 2) for b in sources] for a in targets]
         fits = [[Weights.structure * total for total, _ in row] for row in lines]
         decisions = [d for d in choose(targets, sources, fits, self._evidence.orders, PAIR) if lines[d.row][d.column][1]]
         for decision in decisions:
@@ -129,6 +136,13 @@ def _with_rival(match: Match, others: dict[tuple[Node, ...], tuple[Node, ...]]) 
     return Match(
         match.targets, match.sources, match.confidence, match.why, match.form, match.parts, match.doubt, (*match.rivals, rival)
     )
+
+
+def _even(targets: list[Run], sources: list[Run]) -> tuple[list[Run], list[Run]]:
+    """Runs against runs; single parts where one side has no runs."""
+    if max(map(len, targets)) > 1 and max(map(len, sources)) > 1:
+        return targets, sources
+    return [one for run in targets for one in run.single()], [one for run in sources for one in run.single()]
 
 
 def _run(node: Node, nodes: Iterable[Node]) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from ckpt_surgeon.mapping.calibration import UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose
@@ -35,7 +35,7 @@ def match_modules(nodes: Pools, found: Sequence[Match], context: float, evidence
         if not new:
             break
     least = 0.0 if last else _LEAST
-    for step in (_same_shapes, _other_shapes):
+    for step in (_same_shapes, _turned_shapes, _other_shapes):
         matches += [match for match in step(matches, nodes, context, evidence) if match.confidence > least]
     return matches
 
@@ -47,11 +47,23 @@ def _unmatched(matches: Iterable[Match], nodes: Pools) -> Pools:
 
 def _same_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
     """Modules whose tensors have the same shapes, but for 1s."""
+    return _classes(matches, nodes, context, evidence, lambda node: node.signature)
+
+
+def _turned_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
+    """Modules whose tensors have the same sizes, in another order."""
+    found = _classes(matches, nodes, context, evidence, lambda node: frozenset(node.shapes.items()))
+    return [match for match in found if fit(match.targets[0], match.sources[0]) > 0]
+
+
+def _classes(
+    matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence, kind: Callable[[Node], Hashable]
+) -> list[Match]:
     free = _unmatched(matches, nodes)
-    classes: dict[int, Pools] = {}
+    classes: dict[Hashable, Pools] = {}
     for side in (0, 1):
         for node in free[side]:
-            classes.setdefault(node.signature, ([], []))[side].append(node)
+            classes.setdefault(kind(node), ([], []))[side].append(node)
     kinship = Kinship(free, matches)
     return [match for pools in classes.values() if all(pools) for match in _class(pools, context, evidence, kinship)]
 
@@ -71,7 +83,7 @@ def _class(nodes: Pools, context: float, evidence: Evidence, kinship: Kinship) -
 def _fit(targets: Run, sources: Run, evidence: Evidence, kinship: Kinship) -> float:
     """What speaks for two runs of modules but their names and places."""
     target, source = targets.nodes[0], sources.nodes[0]
-    score = _likeness(target, source) + Weights.learned * evidence.lexicon.share(target, source)
+    score = _likeness(target, source) + min(fit(target, source), 0) + Weights.learned * evidence.lexicon.share(target, source)
     if len(targets) != len(sources):
         return score
     kin = [kinship.share(a, b) for a, b in zip(targets.nodes, sources.nodes, strict=True)]

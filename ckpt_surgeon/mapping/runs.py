@@ -27,6 +27,10 @@ class Run:
     def pattern(self) -> str:
         return self.nodes[0].pattern
 
+    def single(self) -> tuple[Run, ...]:
+        """Each part as a run of its own."""
+        return tuple(Run((node,)) for node in self.nodes)
+
     def __len__(self) -> int:
         return len(self.nodes)
 
