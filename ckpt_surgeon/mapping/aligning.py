@@ -16,6 +16,8 @@ from ckpt_surgeon.mapping.tree import Node
 
 __all__ = ["Aligner"]
 
+_SMALL = 4  # modules of a part which can be decided one by one
+_SURE = 0.95
 _NEAR = 0.1  # parts within so much of the best likeness compete with it
 _TARGET, _SOURCE = 0, 1
 _Known = dict[tuple[int, int], tuple[tuple[Node, Node], list[Match]]]
@@ -50,6 +52,7 @@ class Aligner:
         self._evidence = evidence
         self._structure = Structure()
         self._known: _Known = {}
+        self.pairs: list[tuple[Node, Node, float]] = []
 
     def align(self, target: Node, source: Node, last: bool = False) -> list[Match]:
         """The matches between the modules beneath two parts; `last`: nothing will be looked for elsewhere."""
@@ -100,8 +103,15 @@ class Aligner:
         own = self._near(pools.inner(side), other, best)
         targets, sources = _even(*((own, rivals) if side == _TARGET else (rivals, own)))
         lines = [[line_up(a, b, self._structure.likeness, PAIR / 2) for b in sources] for a in targets]
-        fits = [[Weights.structure * total for total, _ in row] for row in lines]
-        decisions = [d for d in choose(targets, sources, fits, self._evidence.orders, PAIR) if lines[d.row][d.column][1]]
+        fits = [
+            [Weights.structure * lines[i][j][0] + self._evidence.known(a.nodes[0], b.nodes[0]) for j, b in enumerate(sources)]
+            for i, a in enumerate(targets)
+        ]
+        decisions = [
+            decision
+            for decision in choose(targets, sources, fits, self._evidence.orders, PAIR)
+            if _holds(decision, targets[decision.row], lines[decision.row][decision.column])
+        ]
         for decision in decisions:
             found = lines[decision.row]
             rival = found[decision.rival][1] if decision.rival is not None else ()
@@ -115,6 +125,13 @@ class Aligner:
     def _descend(self, pools: _Pools, decision: Decision, lines: Sequence[Line], rival: Sequence[Line]) -> None:
         """Align what stands in each pair of parts; what is left of them goes back into the pools."""
         for line in lines:
+            deep = self._structure.deepest(line.left, line.right)
+            if deep != (line.left, line.right):
+                for side, node in enumerate((line.left, line.right)):
+                    if deep[side] is not node:
+                        pools.open(side, [node])
+                continue
+            self.pairs.append((line.left, line.right, decision.confidence))
             inside = self.align(line.left, line.right)
             sure = decision.confidence if line.sure else decision.confidence / 2
             doubt = "" if line.sure else "another part of the same shapes is left over"
@@ -136,6 +153,12 @@ def _with_rival(match: Match, others: dict[tuple[Node, ...], tuple[Node, ...]]) 
     return Match(
         match.targets, match.sources, match.confidence, match.why, match.form, match.parts, match.doubt, (*match.rivals, rival)
     )
+
+
+def _holds(decision: Decision, run: Run, found: tuple[float, tuple[Line, ...]]) -> bool:
+    """Whether parts are to be paired as wholes: an unsure decision about small ones is left to their modules."""
+    small = len(run.nodes[0].modules) <= _SMALL
+    return bool(found[1]) and (decision.confidence >= _SURE or not small)
 
 
 def _even(targets: list[Run], sources: list[Run]) -> tuple[list[Run], list[Run]]:

@@ -18,6 +18,7 @@ class Weights:
     role = 0.2  # the same roles of tensors
     exact = 0.2  # the same shape, not only the same but for 1s
     same_path = 0.6  # the same name, letter by letter
+    same_name = 0.3  # the same last segment, letter by letter
     kin = 0.5  # siblings which are matched with siblings
     learned = 0.8  # the same names matched elsewhere, of all the matches of these names
 

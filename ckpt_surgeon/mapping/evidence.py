@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ckpt_surgeon.mapping.calibration import Weights
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
@@ -24,13 +25,14 @@ Stem = tuple[object, ...]
 class Lexicon:
     """Which names went together, in matches which are sure without it."""
 
-    def __init__(self, matches: Iterable[Match] = ()) -> None:
+    def __init__(self, matches: Iterable[Match] = (), parts: Iterable[tuple[Node, Node, float]] = ()) -> None:
         self._pairs: Counter[tuple[Stem, Stem]] = Counter()
         self._targets: Counter[Stem] = Counter()
         self._sources: Counter[Stem] = Counter()
-        for match in matches:
-            if match.form == "plain" and match.confidence >= _SURE:
-                target, source = _stem(match.targets[0]), _stem(match.sources[0])
+        plain = [(match.targets[0], match.sources[0], match.confidence) for match in matches if match.form == "plain"]
+        for left, right, confidence in (*plain, *parts):
+            if confidence >= _SURE:
+                target, source = _stem(left), _stem(right)
                 self._pairs[target, source] += 1
                 self._targets[target] += 1
                 self._sources[source] += 1
@@ -43,8 +45,10 @@ class Lexicon:
 
 
 def _stem(module: Node) -> Stem:
-    """The end of a module's name and what kind of module it is."""
+    """The end of a part's name, and what kind of module it is."""
     names = ("#" if segment.isdigit() else segment for segment in module.path[-2:])
+    if module.children:
+        return tuple(names)
     roles = tuple(sorted(tensor.role for tensor in module.tensors))
     return (*names, roles, len(main(module).spec.shape))
 
@@ -83,3 +87,8 @@ class Evidence:
 
     orders: Orders
     lexicon: Lexicon
+
+    def known(self, target: Node, source: Node) -> float:
+        """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
+        same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
+        return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same

@@ -20,8 +20,9 @@ def match(source: Header, target: Header) -> Mapping:
     trees = Trees()
     left, right = trees.tree(target), trees.tree(source)
     orders = _orders(left, right)
-    first = Aligner(Evidence(orders, Lexicon())).align(left, right, last=True)
-    found = Aligner(Evidence(orders, Lexicon(first))).align(left, right, last=True)
+    first = Aligner(Evidence(orders, Lexicon()))
+    matches = first.align(left, right, last=True)
+    found = Aligner(Evidence(orders, Lexicon(matches, first.pairs))).align(left, right, last=True)
     made = families(found)
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}

@@ -83,7 +83,7 @@ def _class(nodes: Pools, context: float, evidence: Evidence, kinship: Kinship) -
 def _fit(targets: Run, sources: Run, evidence: Evidence, kinship: Kinship) -> float:
     """What speaks for two runs of modules but their names and places."""
     target, source = targets.nodes[0], sources.nodes[0]
-    score = _likeness(target, source) + min(fit(target, source), 0) + Weights.learned * evidence.lexicon.share(target, source)
+    score = _likeness(target, source) + min(fit(target, source), 0) + evidence.known(target, source)
     if len(targets) != len(sources):
         return score
     kin = [kinship.share(a, b) for a, b in zip(targets.nodes, sources.nodes, strict=True)]

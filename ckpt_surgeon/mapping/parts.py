@@ -61,7 +61,6 @@ def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], str]]:
         for letters, word in _GROUPS:
             if all(letter in members for letter in letters):
                 yield tuple(members[letter] for letter in letters), word
-                break
 
 
 def _last(node: Node) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FAINT", "PHRASES", "WORDS"]
+__all__ = ["FAINT", "PHRASES", "RELATED", "WORDS"]
 
 _WORDS = {
     "norm": "ln bn gn norm norms normalization layernorm layrnorm batchnorm groupnorm rmsnorm",
@@ -88,6 +88,9 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
         key=lambda pair: (-len(pair[0].split()), pair[0]),
     )
 )
+
+# Words which often, not always, stand for the same thing.
+RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
 FAINT = frozenset("block model module net base backbone transformer body parameter param features encoder layer to a the".split())
