@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ckpt_surgeon.mapping.calibration import PAIR, Weights
+from ckpt_surgeon.mapping.calibration import PAIR, TURNED_RUN, Weights
 from ckpt_surgeon.mapping.choosing import Decision, choose
 from ckpt_surgeon.mapping.evidence import Evidence
 from ckpt_surgeon.mapping.matches import Match, rebase
-from ckpt_surgeon.mapping.modules import match_modules
+from ckpt_surgeon.mapping.modules import Context, match_modules
 from ckpt_surgeon.mapping.runs import Line, Run, line_up, runs
 from ckpt_surgeon.mapping.structure import Structure
 from ckpt_surgeon.mapping.tree import Node
@@ -18,6 +18,8 @@ __all__ = ["Aligner"]
 
 _SMALL = 4  # modules of a part which can be decided one by one
 _SURE = 0.95
+_TWIN = 0.9  # likeness of parts between which an unsure decision is a question, not a mistake
+_ALIKE = 0.2  # of names
 _NEAR = 0.1  # parts within so much of the best likeness compete with it
 _TARGET, _SOURCE = 0, 1
 _Known = dict[tuple[int, int], tuple[tuple[Node, Node], list[Match]]]
@@ -68,7 +70,8 @@ class Aligner:
             pools = _Pools(([target], [source]))
         while (part := pools.largest()) is not None:
             self._step(pools, *part)
-        context = self._structure.likeness(target, source)
+        closed = target.signature == source.signature or target.numel == source.numel
+        context = Context(self._structure.likeness(target, source), closed)
         return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:
@@ -102,7 +105,7 @@ class Aligner:
         rivals = self._near(pools.inner(1 - side), part, best)
         own = self._near(pools.inner(side), other, best)
         targets, sources = _even(*((own, rivals) if side == _TARGET else (rivals, own)))
-        lines = [[line_up(a, b, self._structure.likeness, PAIR / 2) for b in sources] for a in targets]
+        lines = [[line_up(a, b, self._structure.likeness, PAIR) for b in sources] for a in targets]
         fits = [
             [Weights.structure * lines[i][j][0] + self._evidence.known(a.nodes[0], b.nodes[0]) for j, b in enumerate(sources)]
             for i, a in enumerate(targets)
@@ -124,6 +127,7 @@ class Aligner:
 
     def _descend(self, pools: _Pools, decision: Decision, lines: Sequence[Line], rival: Sequence[Line]) -> None:
         """Align what stands in each pair of parts; what is left of them goes back into the pools."""
+        turnable = decision.name < _ALIKE and _turnable(lines)
         for line in lines:
             deep = self._structure.deepest(line.left, line.right)
             if deep != (line.left, line.right):
@@ -133,8 +137,11 @@ class Aligner:
                 continue
             self.pairs.append((line.left, line.right, decision.confidence))
             inside = self.align(line.left, line.right)
-            sure = decision.confidence if line.sure else decision.confidence / 2
-            doubt = "" if line.sure else "another part of the same shapes is left over"
+            sure, doubt = decision.confidence, ""
+            if not line.sure:
+                sure, doubt = sure / 2, "another part of the same shapes is left over"
+            elif turnable:
+                sure, doubt = sure * TURNED_RUN, "numbers may fall where the others rise"
             others = {match.targets: match.sources for match in self._others(line, rival)}
             pools.matches += [_with_rival(match.within(sure, doubt), others) for match in inside]
             for side, node in ((_TARGET, line.left), (_SOURCE, line.right)):
@@ -155,10 +162,18 @@ def _with_rival(match: Match, others: dict[tuple[Node, ...], tuple[Node, ...]]) 
     )
 
 
+def _turnable(lines: Sequence[Line]) -> bool:
+    """Whether falling numbers would fit as well: parts alike, a list on one side and names with numbers on the other, nothing above."""
+    first, last = lines[0], lines[-1]
+    outermost = len(first.left.numbers) == len(first.right.numbers) == 1
+    lists = first.left.path[-1:] != () and first.left.path[-1].isdigit() != first.right.path[-1].isdigit()
+    return len(lines) > 1 and outermost and lists and first.left.signature == last.left.signature
+
+
 def _holds(decision: Decision, run: Run, found: tuple[float, tuple[Line, ...]]) -> bool:
     """Whether parts are to be paired as wholes: an unsure decision about small ones is left to their modules."""
     small = len(run.nodes[0].modules) <= _SMALL
-    return bool(found[1]) and (decision.confidence >= _SURE or not small)
+    return bool(found[1]) and (decision.confidence >= _SURE or (found[0] >= _TWIN and not small))
 
 
 def _even(targets: list[Run], sources: list[Run]) -> tuple[list[Run], list[Run]]:
@@ -169,7 +184,7 @@ def _even(targets: list[Run], sources: list[Run]) -> tuple[list[Run], list[Run]]
 
 
 def _run(node: Node, nodes: Iterable[Node]) -> Run:
-    return Run(tuple(other for other in nodes if other.pattern == node.pattern))
+    return next(run for run in runs(nodes) if node in run.nodes)
 
 
 def _rest(node: Node, done: set[Node]) -> list[Node]:

@@ -11,7 +11,9 @@ from ckpt_surgeon.mapping.calibration import Weights
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.synonyms import TWINS
 from ckpt_surgeon.mapping.tree import Node
+from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["Evidence", "Kinship", "Lexicon"]
 
@@ -46,9 +48,10 @@ class Lexicon:
 
 def _stem(module: Node) -> Stem:
     """The end of a part's name, and what kind of module it is."""
-    names = ("#" if segment.isdigit() else segment for segment in module.path[-2:])
+    parents = (_DIGITS.sub("#", segment) for segment in module.path[-2:-1])
+    names = (*parents, *("#" if segment.isdigit() else segment for segment in module.path[-1:]))
     if module.children:
-        return tuple(names)
+        return names
     roles = tuple(sorted(tensor.role for tensor in module.tensors))
     return (*names, roles, len(main(module).spec.shape))
 
@@ -90,5 +93,10 @@ class Evidence:
 
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
+        twin = Weights.twin * (_is_twin(source) and not _is_twin(target))
         same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
-        return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same
+        return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
+
+
+def _is_twin(part: Node) -> bool:
+    return not TWINS.isdisjoint(meanings(part.path))

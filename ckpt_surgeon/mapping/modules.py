@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
-from ckpt_surgeon.mapping.calibration import UNLIKE, Weights
+from ckpt_surgeon.mapping.calibration import COMMON, UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship
 from ckpt_surgeon.mapping.fitting import fit
@@ -13,22 +14,33 @@ from ckpt_surgeon.mapping.parts import match_parts
 from ckpt_surgeon.mapping.runs import Run, runs
 from ckpt_surgeon.mapping.tree import Node
 
-__all__ = ["match_modules"]
+__all__ = ["Context", "match_modules"]
 
+_NAMED = 0.35  # likeness of names which tells
 _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
 _MOST_PAIRS = 4096  # of leftovers; more are no question of shapes
 
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """How alike two parts are; closed: all that one holds has its place in the other."""
+
+    likeness: float
+    closed: bool
+
+
 Pools = tuple[list[Node], list[Node]]
 
 
-def match_modules(nodes: Pools, found: Sequence[Match], context: float, evidence: Evidence, last: bool) -> list[Match]:
+def match_modules(nodes: Pools, found: Sequence[Match], context: Context, evidence: Evidence, last: bool) -> list[Match]:
     """`found`, and the matches between modules of two parts.
 
-    context: how alike the parts are. last: nothing waits for a larger surrounding.
+    context: what the parts are to one another. last: nothing waits for a larger surrounding.
     """
-    matches = [*found, *match_parts(*_unmatched(found, nodes), context)]
+    matches = [*found, *match_parts(*_unmatched(found, nodes))]
     for _ in range(_MOST_ROUNDS):
         new = [match for match in _same_shapes(matches, nodes, context, evidence) if match.confidence >= _SURE]
         matches += new
@@ -45,19 +57,19 @@ def _unmatched(matches: Iterable[Match], nodes: Pools) -> Pools:
     return [node for node in nodes[0] if node not in done], [node for node in nodes[1] if node not in done]
 
 
-def _same_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
+def _same_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence) -> list[Match]:
     """Modules whose tensors have the same shapes, but for 1s."""
     return _classes(matches, nodes, context, evidence, lambda node: node.signature)
 
 
-def _turned_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
+def _turned_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence) -> list[Match]:
     """Modules whose tensors have the same sizes, in another order."""
     found = _classes(matches, nodes, context, evidence, lambda node: frozenset(node.shapes.items()))
     return [match for match in found if fit(match.targets[0], match.sources[0]) > 0]
 
 
 def _classes(
-    matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence, kind: Callable[[Node], Hashable]
+    matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence, kind: Callable[[Node], Hashable]
 ) -> list[Match]:
     free = _unmatched(matches, nodes)
     classes: dict[Hashable, Pools] = {}
@@ -68,11 +80,12 @@ def _classes(
     return [match for pools in classes.values() if all(pools) for match in _class(pools, context, evidence, kinship)]
 
 
-def _class(nodes: Pools, context: float, evidence: Evidence, kinship: Kinship) -> list[Match]:
+def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship) -> list[Match]:
     left, right = _units(*nodes)
-    base = Weights.structure * context / 4
+    base = Weights.structure * context.likeness / 4
     fits = [[base + _fit(a, b, evidence, kinship) for b in right] for a in left]
-    nothing = UNLIKE + (0.0 if len(nodes[0]) == len(nodes[1]) else UNLIKE * (1 - context))
+    specific = max(len(tensor.squeezed) for tensor in nodes[0][0].tensors) > 2
+    nothing = 0.0 if context.closed else UNLIKE - COMMON * specific
     return [
         Match((a,), (b,), decision.confidence, _why(decision.name, len(left)), rivals=_rival(right, decision.rival, index))
         for decision in choose(left, right, fits, evidence.orders, nothing)
@@ -113,20 +126,20 @@ def _likeness(target: Node, source: Node) -> float:
 def _why(name: float, rivals: int) -> str:
     if rivals == 1:
         return "the one module of these shapes here"
-    return "the nearest names of these shapes" if name > UNLIKE else "the same place among modules of these shapes"
+    return "the nearest names of these shapes" if name > _NAMED else "the same place among modules of these shapes"
 
 
-def _other_shapes(matches: Sequence[Match], nodes: Pools, context: float, evidence: Evidence) -> list[Match]:
+def _other_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence) -> list[Match]:
     """Modules whose shapes differ in a way which an op mends, and whose names are alike."""
     targets, sources = _unmatched(matches, nodes)
     if not targets or not sources or len(targets) * len(sources) > _MOST_PAIRS:
         return []
     left, right = [Run((node,)) for node in targets], [Run((node,)) for node in sources]
     kinship = Kinship((targets, sources), matches)
-    base = Weights.structure * context / 4
+    base = Weights.structure * context.likeness / 4
     fits = [[base + fit(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
     return [
         Match(left[d.row].nodes, right[d.column].nodes, d.confidence, "names are alike, shapes differ as an op mends")
-        for d in choose(left, right, fits, evidence.orders, UNLIKE * 2)
+        for d in choose(left, right, fits, evidence.orders, UNLIKE)
         if fit(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
     ]

@@ -19,7 +19,7 @@ _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
 _BY_HEADS = "query_key_value"  # GPT-NeoX, BLOOM and Falcon name so what they pack head by head; a few others don't
 
 
-def match_parts(targets: Sequence[Node], sources: Sequence[Node], context: float) -> list[Match]:
+def match_parts(targets: Sequence[Node], sources: Sequence[Node]) -> list[Match]:
     """The matches of n modules with one."""
     found: list[Match] = []
     for parts, wholes, flat, stacked in ((sources, targets, "concat", "stack"), (targets, sources, "split", "unstack")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FAINT", "PHRASES", "RELATED", "WORDS"]
+__all__ = ["FAINT", "PHRASES", "RELATED", "TWINS", "WORDS"]
 
 _WORDS = {
     "norm": "ln bn gn norm norms normalization layernorm layrnorm batchnorm groupnorm rmsnorm",
@@ -88,6 +88,9 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
         key=lambda pair: (-len(pair[0].split()), pair[0]),
     )
 )
+
+# Copies which a training keeps beside the model itself.
+TWINS = frozenset("ema momentum teacher shadow averaged swa".split())
 
 # Words which often, not always, stand for the same thing.
 RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
