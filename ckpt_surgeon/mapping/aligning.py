@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckpt_surgeon.mapping.calibration import PAIR, TURNED_RUN, Weights
 from ckpt_surgeon.mapping.choosing import Decision, choose
@@ -157,17 +157,16 @@ def _with_rival(match: Match, others: dict[tuple[Node, ...], tuple[Node, ...]]) 
     rival = others.get(match.targets)
     if rival is None:
         return match
-    return Match(
-        match.targets, match.sources, match.confidence, match.why, match.form, match.parts, match.doubt, (*match.rivals, rival)
-    )
+    return replace(match, rivals=(*match.rivals, rival))
 
 
 def _turnable(lines: Sequence[Line]) -> bool:
     """Whether falling numbers would fit as well: parts alike, a list on one side and names with numbers on the other, nothing above."""
     first, last = lines[0], lines[-1]
     outermost = len(first.left.numbers) == len(first.right.numbers) == 1
-    lists = first.left.path[-1:] != () and first.left.path[-1].isdigit() != first.right.path[-1].isdigit()
-    return len(lines) > 1 and outermost and lists and first.left.signature == last.left.signature
+    if len(lines) < 2 or not outermost or first.left.signature != last.left.signature:
+        return False
+    return first.left.path[-1].isdigit() != first.right.path[-1].isdigit()
 
 
 def _holds(decision: Decision, run: Run, found: tuple[float, tuple[Line, ...]]) -> bool:

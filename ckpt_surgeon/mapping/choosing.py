@@ -10,7 +10,7 @@ from ckpt_surgeon.mapping.calibration import Weights, chance
 from ckpt_surgeon.mapping.runs import Run
 from ckpt_surgeon.mapping.words import likeness, meanings, without
 
-__all__ = ["Decision", "Orders", "choose", "name_likeness"]
+__all__ = ["Decision", "Orders", "choose", "renumbered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,21 @@ def choose(targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequen
 
 def _names(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float]]:
     left, right = _telling(targets), _telling(sources)
-    return [[name_likeness(a, b) for b in right] for a in left]
+    if renumbered(targets, sources):
+        left, right = [_unnumbered(words) for words in left], [_unnumbered(words) for words in right]
+    return [[likeness(a, b) for b in right] for a in left]
 
 
-def name_likeness(left: Sequence[str], right: Sequence[str]) -> float:
-    """How alike two names are in common terms, 0 to 1."""
-    return likeness(left, right)
+def renumbered(targets: Sequence[Run], sources: Sequence[Run]) -> bool:
+    """Whether one side counts through what the other partly names (`0 1 2`, and `first 0 last`): then its numbers are others."""
+    patterns = [{run.pattern for run in side} for side in (targets, sources)]
+    if len(targets) < 2 or len(sources) < 2 or len(patterns[0]) == len(patterns[1]):
+        return False
+    return any(len(one) == 1 and one < other for one, other in (patterns, patterns[::-1]))
+
+
+def _unnumbered(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if not word.isdigit())
 
 
 def _telling(units: Sequence[Run]) -> list[tuple[str, ...]]:

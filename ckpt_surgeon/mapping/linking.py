@@ -18,13 +18,13 @@ def links(match: Match, sources: tuple[Node, ...] | None = None) -> tuple[Link, 
     """The links of a match, or of the same with other sources."""
     given = sources or match.sources
     if match.form == "plain":
-        return tuple(_plain(match.targets[0], given[0]))
+        return tuple(_plain(match.targets[0], given[0], match.turned))
     if match.form in ("concat", "split"):
         return tuple(_flat(match, given))
     return tuple(_stacked(match, given))
 
 
-def _plain(target: Node, source: Node) -> Iterator[Link]:
+def _plain(target: Node, source: Node, turned: bool) -> Iterator[Link]:
     left = {tensor.role: tensor for tensor in target.tensors}
     right = {tensor.role: tensor for tensor in source.tensors}
     pairs = [(left[role], right[role]) for role in left if role in right]
@@ -35,7 +35,8 @@ def _plain(target: Node, source: Node) -> Iterator[Link]:
             pairs.append((tensor, free[0]))
     for tensor, other in pairs:
         if _fits(tensor, other) or tensor is main(target):
-            yield Link((other.key,), (tensor.key,), change(tensor, other))
+            square = turned and tensor is main(target)
+            yield Link((other.key,), (tensor.key,), Change("transpose") if square else change(tensor, other))
 
 
 def _fits(tensor: Tensor, other: Tensor) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
+from ckpt_surgeon.mapping.doubts import doubted
 from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.links import Mapping
+from ckpt_surgeon.mapping.layouts import turn
 from ckpt_surgeon.mapping.tree import Node, Trees
 from ckpt_surgeon.spec import Header
 
@@ -23,7 +25,7 @@ def match(source: Header, target: Header) -> Mapping:
     first = Aligner(Evidence(orders, Lexicon()))
     matches = first.align(left, right, last=True)
     found = Aligner(Evidence(orders, Lexicon(matches, first.pairs))).align(left, right, last=True)
-    made = families(found)
+    made = families(doubted(turn(found)))
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.mapping.calibration import COMMON, UNLIKE, Weights
-from ckpt_surgeon.mapping.choosing import choose
+from ckpt_surgeon.mapping.choosing import choose, renumbered
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship
 from ckpt_surgeon.mapping.fitting import fit
 from ckpt_surgeon.mapping.matches import Match
@@ -83,7 +83,8 @@ def _classes(
 def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship) -> list[Match]:
     left, right = _units(*nodes)
     base = Weights.structure * context.likeness / 4
-    fits = [[base + _fit(a, b, evidence, kinship) for b in right] for a in left]
+    same = 0.0 if renumbered(left, right) else Weights.same_path
+    fits = [[base + _fit(a, b, evidence, kinship) + same * _same_path(a, b) for b in right] for a in left]
     specific = max(len(tensor.squeezed) for tensor in nodes[0][0].tensors) > 2
     nothing = 0.0 if context.closed else UNLIKE - COMMON * specific
     return [
@@ -120,7 +121,11 @@ def _units(targets: Sequence[Node], sources: Sequence[Node]) -> tuple[list[Run],
 def _likeness(target: Node, source: Node) -> float:
     roles = {tensor.role for tensor in target.tensors} == {tensor.role for tensor in source.tensors}
     exact = {tensor.spec.shape for tensor in target.tensors} == {tensor.spec.shape for tensor in source.tensors}
-    return Weights.role * roles + Weights.exact * exact + Weights.same_path * (target.path == source.path)
+    return Weights.role * roles + Weights.exact * exact
+
+
+def _same_path(targets: Run, sources: Run) -> bool:
+    return targets.nodes[0].path == sources.nodes[0].path
 
 
 def _why(name: float, rivals: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 
+from ckpt_surgeon.mapping.doubts import BY_HEADS
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Form, Match
 from ckpt_surgeon.mapping.runs import Run, runs
@@ -16,7 +17,6 @@ __all__ = ["match_parts"]
 # Parts in the order in which they are laid one behind the other, and the words of the whole which say so.
 _GROUPS = ((("q", "k", "v"), "qkv"), (("k", "v"), "kv"), (("gate", "up"), ""))
 _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
-_BY_HEADS = "query_key_value"  # GPT-NeoX, BLOOM and Falcon name so what they pack head by head; a few others don't
 
 
 def match_parts(targets: Sequence[Node], sources: Sequence[Node]) -> list[Match]:
@@ -43,7 +43,7 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
         named = [whole for whole in fitting if word and word in _last(whole)] or fitting
         if len(named) != 1:
             continue
-        by_heads = _BY_HEADS in named[0].path[-1]
+        by_heads = BY_HEADS in named[0].path[-1]
         confidence = _EITHER_WAY if by_heads else _NAMED if word in _last(named[0]) else _UNNAMED
         doubt = "the whole may hold its parts head by head" if by_heads else ""
         yield group, named[0], form, confidence, doubt
