@@ -75,18 +75,18 @@ class Aligner:
         return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:
-        """Pair the part's run with one of the other side, or open the part, or the part in which its match lies."""
+        """Pair the part's run with one of the other side, or open it, or open the run in which its match lies."""
         run = _run(part, pools.inner(side))
         pair = self._closest(run.nodes, pools.inner(1 - side))
         if pair is None or self._better(pair[1], pools.inner(side), self._structure.likeness(*pair)):
-            return pools.open(side, [part])
+            return pools.open(side, run.nodes)
         deep, other_deep = self._structure.deepest(*pair)
         if other_deep is not pair[1]:
             return pools.open(1 - side, _run(pair[1], pools.inner(1 - side)).nodes)
         if deep is not pair[0]:
             return pools.open(side, run.nodes)
         if self._structure.likeness(*pair) < PAIR or not self._pair(pools, side, *pair):
-            pools.open(side, [part])
+            pools.open(side, run.nodes)
         return None
 
     def _closest(self, nodes: Iterable[Node], others: Iterable[Node]) -> tuple[Node, Node] | None:

@@ -13,6 +13,9 @@ from ckpt_surgeon.mapping.words import likeness, meanings, without
 __all__ = ["Decision", "Orders", "choose", "renumbered"]
 
 
+_TOLD = 2.0  # places which names tell, against places in a file
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
     """Whether the places of keys tell anything: of the target's file, of the source's, and of both together (0 to 1)."""
@@ -80,6 +83,8 @@ def _words(run: Run) -> tuple[str, ...]:
 def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> list[list[float]]:
     """How near the places of two runs are among their rivals, 0 to 1; all 0 where places tell nothing."""
     rows, columns = len(targets), len(sources)
+    if renumbered(targets, sources) and any(map(_ordinal, (*targets, *sources))):
+        return _ordinals(targets, sources)
     known = _ordered(targets, orders.target) and _ordered(sources, orders.source)
     if not known or rows < 2 or columns < 2:
         return [[0.0] * columns for _ in targets]
@@ -88,13 +93,27 @@ def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> l
     return [[weight * (1 - abs(a - b)) for b in right] for a in left]
 
 
+def _ordinals(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float]]:
+    """Places where names tell of one end: `proj_in`, `layers.0`, `proj_out` are 0, 1 and 2."""
+    left, right = _ranks(targets, named=True), _ranks(sources, named=True)
+    return [[_TOLD * (1 - abs(a - b)) for b in right] for a in left]
+
+
+def _ordinal(run: Run) -> int:
+    """-1 for a name which says it comes first, 1 for one which says last."""
+    words = set(meanings(run.nodes[0].path[-1:]))
+    return ("out" in words or "last" in words) - ("in" in words or "first" in words)
+
+
 def _ordered(units: Sequence[Run], natural: bool) -> bool:
     return natural or len({run.pattern for run in units}) == 1
 
 
-def _ranks(units: Sequence[Run]) -> list[float]:
+def _ranks(units: Sequence[Run], named: bool = False) -> list[float]:
+    """Each unit's place among all, 0 to 1: by number, or in the file; `named`: first what its name puts first."""
     one_pattern = len({run.pattern for run in units}) == 1
-    order = sorted(range(len(units)), key=lambda i: units[i].nodes[0].numbers if one_pattern else (units[i].first,))
+    places = [run.nodes[0].numbers if one_pattern else (_ordinal(run) if named else 0, run.first) for run in units]
+    order = sorted(range(len(units)), key=places.__getitem__)
     ranks = [0.0] * len(units)
     for rank, i in enumerate(order):
         ranks[i] = rank / (len(units) - 1)

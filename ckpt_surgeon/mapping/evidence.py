@@ -34,26 +34,30 @@ class Lexicon:
         plain = [(match.targets[0], match.sources[0], match.confidence) for match in matches if match.form == "plain"]
         for left, right, confidence in (*plain, *parts):
             if confidence >= _SURE:
-                target, source = _stem(left), _stem(right)
-                self._pairs[target, source] += 1
-                self._targets[target] += 1
-                self._sources[source] += 1
+                self._learn(left, right)
+
+    def _learn(self, left: Node, right: Node) -> None:
+        for target, source in zip(_stems(left), _stems(right), strict=True):
+            self._pairs[target, source] += 1
+            self._targets[target] += 1
+            self._sources[source] += 1
 
     def share(self, target: Node, source: Node) -> float:
         """The share of these two names' matches which they have with one another, 0 to 1; less where there are few."""
-        left, right = _stem(target), _stem(source)
-        count = self._pairs[left, right]
-        return count / (max(self._targets[left], self._sources[right]) + 1) if count else 0.0
+        return max(self._share(*stems) for stems in zip(_stems(target), _stems(source), strict=True))
+
+    def _share(self, target: Stem, source: Stem) -> float:
+        count = self._pairs[target, source]
+        return count / (max(self._targets[target], self._sources[source]) + 1) if count else 0.0
 
 
-def _stem(module: Node) -> Stem:
-    """The end of a part's name, and what kind of module it is."""
-    parents = (_DIGITS.sub("#", segment) for segment in module.path[-2:-1])
-    names = (*parents, *("#" if segment.isdigit() else segment for segment in module.path[-1:]))
-    if module.children:
-        return names
-    roles = tuple(sorted(tensor.role for tensor in module.tensors))
-    return (*names, roles, len(main(module).spec.shape))
+def _stems(part: Node) -> tuple[Stem, Stem]:
+    """The last and the two last words of a part's name, with what kind of part it is."""
+    kind: Stem = ()
+    if not part.children:
+        kind = (*sorted(tensor.role for tensor in part.tensors), len(main(part).spec.shape))
+    names = ["#" if segment.isdigit() else segment for segment in part.path[-2:]]
+    return (*names[-1:], *kind), (*names, None, *kind)
 
 
 class Kinship:

@@ -6,7 +6,7 @@ from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["change", "fit", "main"]
+__all__ = ["changes", "fit", "main"]
 
 _NEVER = -10.0
 _TO_KERNEL_LAST = ((3, 2, 0, 1), (2, 3, 0, 1))  # [h, w, in, out], and a depthwise kernel's [h, w, in, 1]
@@ -62,17 +62,24 @@ def _turned(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
     return next((dims for dims in layouts if a == tuple(b[dim] for dim in dims)), None)
 
 
-def change(target: Tensor, source: Tensor) -> Change | None:
-    """The op which gives `source` the shape of `target`; None where the bytes stay."""
+def changes(target: Tensor, source: Tensor) -> tuple[Change, ...]:
+    """The ops which give `source` the shape of `target`, in order; none where the bytes stay."""
     a, b = target.spec.shape, source.spec.shape
     if a == b:
-        return None
+        return ()
     if len(a) == len(b) == 2 and a == b[::-1]:
-        return Change("transpose")
+        return (Change("transpose"),)
     if (dims := _turned(a, b)) is not None:
-        return Change("permute", (("dims", dims),))
-    if target.spec.numel == source.spec.numel:
-        return Change("reshape", (("shape", a),))
+        return (Change("permute", (("dims", dims),)),)
+    reshape = Change("reshape", (("shape", a),))
+    if len(b) == 2 and b[0] != b[1] and target.squeezed == b[::-1]:
+        return Change("transpose"), reshape
+    if len(a) == 2 and a[0] != a[1] and source.squeezed == a[::-1]:
+        return Change("reshape", (("shape", a[::-1]),)), Change("transpose")
+    return (reshape if target.spec.numel == source.spec.numel else _resized(a, b),)
+
+
+def _resized(a: tuple[int, ...], b: tuple[int, ...]) -> Change:
     if _inflated(a, b):
         return Change("inflate", (("mode", "mean"), ("time", a[2])))
     if _other_channels(a, b):

@@ -9,10 +9,11 @@ from dataclasses import replace
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS, TURNED_ALIKE
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["turn"]
 
-Kind = tuple[str, str, bool]
+Kind = tuple[str, str, bool, bool]
 
 
 def turn(matches: Sequence[Match]) -> list[Match]:
@@ -23,9 +24,10 @@ def turn(matches: Sequence[Match]) -> list[Match]:
 
 
 def _kind(match: Match) -> Kind:
-    """Bare matrices, embeddings (without a bias) and layers may lie in ways of their own."""
-    target, source = match.targets[0], match.sources[0]
-    return main(target).role, main(source).role, any(tensor.role == "bias" for tensor in (*target.tensors, *source.tensors))
+    """Bare matrices, tables of embeddings and layers may lie in ways of their own."""
+    nodes = match.targets[0], match.sources[0]
+    table = any("embed" in meanings(node.path) for node in nodes)
+    return main(nodes[0]).role, main(nodes[1]).role, table, any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
 
 
 def _is_turned(match: Match) -> bool | None:
