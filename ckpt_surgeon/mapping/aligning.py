@@ -110,12 +110,13 @@ class Aligner:
             [Weights.structure * lines[i][j][0] + self._evidence.known(a.nodes[0], b.nodes[0]) for j, b in enumerate(sources)]
             for i, a in enumerate(targets)
         ]
-        decisions = [
-            decision
-            for decision in choose(targets, sources, fits, self._evidence.orders, PAIR)
-            if _holds(decision, targets[decision.row], lines[decision.row][decision.column])
-        ]
-        for decision in decisions:
+        decisions = choose(targets, sources, fits, self._evidence.orders, PAIR)
+        held = [d for d in decisions if _holds(d, targets[d.row], lines[d.row][d.column])]
+        if len(held) < len(decisions):
+            rows, columns = {d.row for d in held}, {d.column for d in held}
+            pools.open(_TARGET, (node for i, run in enumerate(targets) if i not in rows for node in run.nodes))
+            pools.open(_SOURCE, (node for j, run in enumerate(sources) if j not in columns for node in run.nodes))
+        for decision in held:
             found = lines[decision.row]
             rival = found[decision.rival][1] if decision.rival is not None else ()
             self._descend(pools, decision, found[decision.column][1], rival)

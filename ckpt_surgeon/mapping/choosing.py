@@ -36,13 +36,13 @@ class Decision:
     name: float
 
 
-def choose(targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequence[float]], orders: Orders, nothing: float) -> list[Decision]:
+def choose(
+    targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequence[float]], orders: Orders, nothing: float
+) -> list[Decision]:
     """The assignment of runs to runs with the highest score; `nothing` is what a run scores which stays alone."""
     names = _names(targets, sources)
     places = _places(targets, sources, orders)
-    scores = [
-        [fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)
-    ]
+    scores = [[fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)]
     return [
         Decision(choice.row, choice.column, chance(choice.margin, choice.contested), choice.rival, names[choice.row][choice.column])
         for choice in assign(scores, nothing)
@@ -83,7 +83,7 @@ def _words(run: Run) -> tuple[str, ...]:
 def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> list[list[float]]:
     """How near the places of two runs are among their rivals, 0 to 1; all 0 where places tell nothing."""
     rows, columns = len(targets), len(sources)
-    if renumbered(targets, sources) and any(map(_ordinal, (*targets, *sources))):
+    if _told(targets, sources) or _told(sources, targets):
         return _ordinals(targets, sources)
     known = _ordered(targets, orders.target) and _ordered(sources, orders.source)
     if not known or rows < 2 or columns < 2:
@@ -99,9 +99,17 @@ def _ordinals(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float
     return [[_TOLD * (1 - abs(a - b)) for b in right] for a in left]
 
 
+def _told(counted: Sequence[Run], named: Sequence[Run]) -> bool:
+    """Whether one side counts and the names of the other say in which order they come, all but one at most in the middle."""
+    if len(counted) < 2 or len(named) < 2 or len({run.pattern for run in counted}) > 1:
+        return False
+    ordinals = [_ordinal(run) for run in named]
+    return any(ordinals) and len(set(ordinals)) == len(ordinals)
+
+
 def _ordinal(run: Run) -> int:
     """-1 for a name which says it comes first, 1 for one which says last."""
-    words = set(meanings(run.nodes[0].path[-1:]))
+    words = set(meanings(run.nodes[0].path[-2:]))
     return ("out" in words or "last" in words) - ("in" in words or "first" in words)
 
 

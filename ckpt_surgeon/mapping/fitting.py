@@ -19,7 +19,7 @@ def main(module: Node) -> Tensor:
 
 
 def fit(target: Node, source: Node) -> float:
-    """From 0 (barely) to 1 (nearly the same) how well two modules of other shapes fit; far below 0 where no op leads from one to the other."""
+    """How well two modules of other shapes fit: from 0 (barely) to 1 (nearly the same); far below 0 where no op leads there."""
     left, right = main(target), main(source)
     if left.spec.dtype.is_float != right.spec.dtype.is_float or _contradict(target, source):
         return _NEVER

@@ -87,7 +87,9 @@ def _stacked(match: Match, sources: Sequence[Node]) -> Iterator[Link]:
     row = rows[0].spec.shape
     height = sum(node.spec.shape[0] for node in rows[: match.parts])
     turned = tensor.spec.shape[1:] != (height, *row[1:])
-    joined = [(tuple(main(node).key for node in parts[i : i + match.parts]), keys[i // match.parts]) for i in range(0, len(parts), match.parts)]
+    joined = [
+        (tuple(main(node).key for node in parts[i : i + match.parts]), keys[i // match.parts]) for i in range(0, len(parts), match.parts)
+    ]
     stacked = f"{tensor.key}{_TURNED}" if turned else tensor.key
     sizes = tuple(node.spec.shape[0] for node in rows[: match.parts])
     turn = Change("transpose", (("dims", (1, 2)),))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
-from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
 from ckpt_surgeon.mapping.doubts import doubted
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
 from ckpt_surgeon.mapping.families import families
-from ckpt_surgeon.mapping.links import Mapping
 from ckpt_surgeon.mapping.layouts import turn
+from ckpt_surgeon.mapping.links import Mapping
 from ckpt_surgeon.mapping.tree import Node, Trees
 from ckpt_surgeon.spec import Header
 
@@ -58,5 +56,3 @@ def _lone(tree: Node) -> dict[int, Node]:
     for module in tree.modules:
         groups.setdefault(module.signature, []).append(module)
     return {signature: nodes[0] for signature, nodes in groups.items() if len(nodes) == 1}
-
-

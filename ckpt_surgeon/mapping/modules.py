@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt_surgeon.mapping.calibration import COMMON, UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose, renumbered
@@ -21,7 +21,6 @@ _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
 _MOST_PAIRS = 4096  # of leftovers; more are no question of shapes
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,23 @@ def match_modules(nodes: Pools, found: Sequence[Match], context: Context, eviden
     matches = [*found, *match_parts(*_unmatched(found, nodes))]
     for _ in range(_MOST_ROUNDS):
         new = [match for match in _same_shapes(matches, nodes, context, evidence) if match.confidence >= _SURE]
-        matches += new
+        matches += _capped(new, matches[len(found) :])
         if not new:
             break
     least = 0.0 if last else _LEAST
     for step in (_same_shapes, _turned_shapes, _other_shapes):
-        matches += [match for match in step(matches, nodes, context, evidence) if match.confidence > least]
+        new = [match for match in step(matches, nodes, context, evidence) if match.confidence > least]
+        matches += _capped(new, matches[len(found) :])
     return matches
+
+
+def _capped(new: Sequence[Match], earlier: Sequence[Match]) -> list[Match]:
+    """No surer than those which were decided first among modules of the same shapes, and left the others no choice."""
+    caps: dict[int, float] = {}
+    for match in earlier:
+        signature = match.targets[0].signature
+        caps[signature] = min(match.confidence, caps.get(signature, 1.0))
+    return [replace(match, confidence=min(match.confidence, caps.get(match.targets[0].signature, 1.0))) for match in new]
 
 
 def _unmatched(matches: Iterable[Match], nodes: Pools) -> Pools:
@@ -68,9 +77,7 @@ def _turned_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evi
     return [match for match in found if fit(match.targets[0], match.sources[0]) > 0]
 
 
-def _classes(
-    matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence, kind: Callable[[Node], Hashable]
-) -> list[Match]:
+def _classes(matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence, kind: Callable[[Node], Hashable]) -> list[Match]:
     free = _unmatched(matches, nodes)
     classes: dict[Hashable, Pools] = {}
     for side in (0, 1):

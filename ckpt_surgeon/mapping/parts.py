@@ -22,7 +22,11 @@ _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
 def match_parts(targets: Sequence[Node], sources: Sequence[Node]) -> list[Match]:
     """The matches of n modules with one."""
     found: list[Match] = []
-    for parts, wholes, flat, stacked in ((sources, targets, "concat", "stack"), (targets, sources, "split", "unstack")):
+    ways: tuple[tuple[Sequence[Node], Sequence[Node], Form, Form], ...] = (
+        (sources, targets, "concat", "stack"),
+        (targets, sources, "split", "unstack"),
+    )
+    for parts, wholes, flat, stacked in ways:
         taken: set[Node] = set()
         for group, whole, form, confidence, doubt in (*_fused(parts, wholes, flat), *_stacks(parts, wholes, stacked)):
             if whole in taken or not taken.isdisjoint(group):
@@ -101,7 +105,11 @@ def _stackable(rows: Sequence[Run], shape: tuple[int, ...]) -> Iterator[tuple[tu
         yield (alike[0],), ""
     halves = [run for run in rows if len(shape) == 3 and _doubled(run, shape)]
     if len(halves) == 2:
-        named = [pair for pair in permutations(halves) if all(word in _last(run.nodes[0]) for run, word in zip(pair, ("gate", "up"), strict=True))]
+        named = [
+            pair
+            for pair in permutations(halves)
+            if all(word in _last(run.nodes[0]) for run, word in zip(pair, ("gate", "up"), strict=True))
+        ]
         yield (named[0], "") if named else ((halves[0], halves[1]), "which part comes first is not to be seen")
 
 

@@ -60,7 +60,7 @@ def runs(nodes: Iterable[Node]) -> list[Run]:
 
 def _akin(left: Node, right: Node) -> bool:
     """Whether two parts of one pattern repeat each other: `blocks.0.0` may be a layer and `blocks.0.1` an attention."""
-    names, others = ({node.path[-1] for node in part.children} for part in (left, right))
+    names, others = ({node.pattern for node in part.children} for part in (left, right))
     return names == others or not names.isdisjoint(others)
 
 

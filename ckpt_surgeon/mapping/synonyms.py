@@ -90,10 +90,12 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
 )
 
 # Copies which a training keeps beside the model itself.
-TWINS = frozenset("ema momentum teacher shadow averaged swa".split())
+TWINS = frozenset(("ema", "momentum", "teacher", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
 RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
-FAINT = frozenset("block model module net base backbone transformer body parameter param features encoder layer to a the".split())
+FAINT = frozenset(
+    ("block", "model", "module", "net", "base", "backbone", "transformer", "body", "parameter", "param", "features", "encoder", "to")
+)
