@@ -10,7 +10,10 @@ from ckpt_surgeon.mapping.calibration import Weights, chance
 from ckpt_surgeon.mapping.runs import Run
 from ckpt_surgeon.mapping.words import likeness, meanings, without
 
-__all__ = ["Decision", "Orders", "choose", "name_likeness"]
+__all__ = ["Decision", "Orders", "choose", "renumbered"]
+
+
+_TOLD = 2.0  # places which names tell, against places in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,13 @@ class Decision:
     name: float
 
 
-def choose(targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequence[float]], orders: Orders, nothing: float) -> list[Decision]:
+def choose(
+    targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequence[float]], orders: Orders, nothing: float
+) -> list[Decision]:
     """The assignment of runs to runs with the highest score; `nothing` is what a run scores which stays alone."""
     names = _names(targets, sources)
     places = _places(targets, sources, orders)
-    scores = [
-        [fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)
-    ]
+    scores = [[fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)]
     return [
         Decision(choice.row, choice.column, chance(choice.margin, choice.contested), choice.rival, names[choice.row][choice.column])
         for choice in assign(scores, nothing)
@@ -48,12 +51,21 @@ def choose(targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequen
 
 def _names(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float]]:
     left, right = _telling(targets), _telling(sources)
-    return [[name_likeness(a, b) for b in right] for a in left]
+    if renumbered(targets, sources):
+        left, right = [_unnumbered(words) for words in left], [_unnumbered(words) for words in right]
+    return [[likeness(a, b) for b in right] for a in left]
 
 
-def name_likeness(left: Sequence[str], right: Sequence[str]) -> float:
-    """How alike two names are in common terms, 0 to 1."""
-    return likeness(left, right)
+def renumbered(targets: Sequence[Run], sources: Sequence[Run]) -> bool:
+    """Whether one side counts through what the other partly names (`0 1 2`, and `first 0 last`): then its numbers are others."""
+    patterns = [{run.pattern for run in side} for side in (targets, sources)]
+    if len(targets) < 2 or len(sources) < 2 or len(patterns[0]) == len(patterns[1]):
+        return False
+    return any(len(one) == 1 and one < other for one, other in (patterns, patterns[::-1]))
+
+
+def _unnumbered(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if not word.isdigit())
 
 
 def _telling(units: Sequence[Run]) -> list[tuple[str, ...]]:
@@ -71,6 +83,8 @@ def _words(run: Run) -> tuple[str, ...]:
 def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> list[list[float]]:
     """How near the places of two runs are among their rivals, 0 to 1; all 0 where places tell nothing."""
     rows, columns = len(targets), len(sources)
+    if _told(targets, sources) or _told(sources, targets):
+        return _ordinals(targets, sources)
     known = _ordered(targets, orders.target) and _ordered(sources, orders.source)
     if not known or rows < 2 or columns < 2:
         return [[0.0] * columns for _ in targets]
@@ -79,13 +93,35 @@ def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> l
     return [[weight * (1 - abs(a - b)) for b in right] for a in left]
 
 
+def _ordinals(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float]]:
+    """Places where names tell of one end: `proj_in`, `layers.0`, `proj_out` are 0, 1 and 2."""
+    left, right = _ranks(targets, named=True), _ranks(sources, named=True)
+    return [[_TOLD * (1 - abs(a - b)) for b in right] for a in left]
+
+
+def _told(counted: Sequence[Run], named: Sequence[Run]) -> bool:
+    """Whether one side counts and the names of the other say in which order they come, all but one at most in the middle."""
+    if len(counted) < 2 or len(named) < 2 or len({run.pattern for run in counted}) > 1:
+        return False
+    ordinals = [_ordinal(run) for run in named]
+    return any(ordinals) and len(set(ordinals)) == len(ordinals)
+
+
+def _ordinal(run: Run) -> int:
+    """-1 for a name which says it comes first, 1 for one which says last."""
+    words = set(meanings(run.nodes[0].path[-2:]))
+    return ("out" in words or "last" in words) - ("in" in words or "first" in words)
+
+
 def _ordered(units: Sequence[Run], natural: bool) -> bool:
     return natural or len({run.pattern for run in units}) == 1
 
 
-def _ranks(units: Sequence[Run]) -> list[float]:
+def _ranks(units: Sequence[Run], named: bool = False) -> list[float]:
+    """Each unit's place among all, 0 to 1: by number, or in the file; `named`: first what its name puts first."""
     one_pattern = len({run.pattern for run in units}) == 1
-    order = sorted(range(len(units)), key=lambda i: units[i].nodes[0].numbers if one_pattern else (units[i].first,))
+    places = [run.nodes[0].numbers if one_pattern else (_ordinal(run) if named else 0, run.first) for run in units]
+    order = sorted(range(len(units)), key=places.__getitem__)
     ranks = [0.0] * len(units)
     for rank, i in enumerate(order):
         ranks[i] = rank / (len(units) - 1)

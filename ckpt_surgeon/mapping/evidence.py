@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ckpt_surgeon.mapping.calibration import Weights
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.synonyms import TWINS
 from ckpt_surgeon.mapping.tree import Node
+from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["Evidence", "Kinship", "Lexicon"]
 
@@ -24,29 +27,37 @@ Stem = tuple[object, ...]
 class Lexicon:
     """Which names went together, in matches which are sure without it."""
 
-    def __init__(self, matches: Iterable[Match] = ()) -> None:
+    def __init__(self, matches: Iterable[Match] = (), parts: Iterable[tuple[Node, Node, float]] = ()) -> None:
         self._pairs: Counter[tuple[Stem, Stem]] = Counter()
         self._targets: Counter[Stem] = Counter()
         self._sources: Counter[Stem] = Counter()
-        for match in matches:
-            if match.form == "plain" and match.confidence >= _SURE:
-                target, source = _stem(match.targets[0]), _stem(match.sources[0])
-                self._pairs[target, source] += 1
-                self._targets[target] += 1
-                self._sources[source] += 1
+        plain = [(match.targets[0], match.sources[0], match.confidence) for match in matches if match.form == "plain"]
+        for left, right, confidence in (*plain, *parts):
+            if confidence >= _SURE:
+                self._learn(left, right)
+
+    def _learn(self, left: Node, right: Node) -> None:
+        for target, source in zip(_stems(left), _stems(right), strict=True):
+            self._pairs[target, source] += 1
+            self._targets[target] += 1
+            self._sources[source] += 1
 
     def share(self, target: Node, source: Node) -> float:
         """The share of these two names' matches which they have with one another, 0 to 1; less where there are few."""
-        left, right = _stem(target), _stem(source)
-        count = self._pairs[left, right]
-        return count / (max(self._targets[left], self._sources[right]) + 1) if count else 0.0
+        return max(self._share(*stems) for stems in zip(_stems(target), _stems(source), strict=True))
+
+    def _share(self, target: Stem, source: Stem) -> float:
+        count = self._pairs[target, source]
+        return count / (max(self._targets[target], self._sources[source]) + 1) if count else 0.0
 
 
-def _stem(module: Node) -> Stem:
-    """The end of a module's name and what kind of module it is."""
-    names = ("#" if segment.isdigit() else segment for segment in module.path[-2:])
-    roles = tuple(sorted(tensor.role for tensor in module.tensors))
-    return (*names, roles, len(main(module).spec.shape))
+def _stems(part: Node) -> tuple[Stem, Stem]:
+    """The last and the two last words of a part's name, with what kind of part it is."""
+    kind: Stem = ()
+    if not part.children:
+        kind = (*sorted(tensor.role for tensor in part.tensors), len(main(part).spec.shape))
+    names = ["#" if segment.isdigit() else segment for segment in part.path[-2:]]
+    return (*names[-1:], *kind), (*names, None, *kind)
 
 
 class Kinship:
@@ -83,3 +94,13 @@ class Evidence:
 
     orders: Orders
     lexicon: Lexicon
+
+    def known(self, target: Node, source: Node) -> float:
+        """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
+        twin = Weights.twin * (_is_twin(source) and not _is_twin(target))
+        same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
+        return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
+
+
+def _is_twin(part: Node) -> bool:
+    return not TWINS.isdisjoint(meanings(part.path))

@@ -12,8 +12,7 @@ from ckpt_surgeon.mapping.tree import Node
 
 __all__ = ["families"]
 
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole segment
-_ENDING = re.compile(r"\d+(?=\..)")  # a number which is no part of the module's own name
+_DIGITS = re.compile(r"\d+")
 
 
 def families(matches: Sequence[Match]) -> tuple[Family, ...]:
@@ -27,11 +26,13 @@ def families(matches: Sequence[Match]) -> tuple[Family, ...]:
 
 def _places(nodes: Sequence[Node]) -> tuple[str, ...]:
     """The patterns of the nodes' paths, each once."""
-    return tuple(dict.fromkeys(_place(".".join(node.path)) for node in nodes))
+    return tuple(dict.fromkeys(_place(node.path) for node in nodes))
 
 
-def _place(path: str) -> str:
-    return _ENDING.sub("#", _NUMBER.sub("#", path))
+def _place(path: tuple[str, ...]) -> str:
+    """The path without the numbers of repetitions; one which is part of the module's own name (`conv1`) stays."""
+    *parents, name = path
+    return ".".join([*(_DIGITS.sub("#", segment) for segment in parents), "#" if name.isdigit() else name])
 
 
 def _family(group: Sequence[Match]) -> Family:

@@ -6,10 +6,11 @@ from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["change", "fit", "main"]
+__all__ = ["changes", "fit", "main"]
 
 _NEVER = -10.0
-_LAYOUTS = ((3, 2, 0, 1), (2, 3, 1, 0), (2, 3, 0, 1))  # from [h, w, in, out], back, and a depthwise kernel's [h, w, in, 1]
+_TO_KERNEL_LAST = ((3, 2, 0, 1), (2, 3, 0, 1))  # [h, w, in, out], and a depthwise kernel's [h, w, in, 1]
+_TO_KERNEL_FIRST = ((2, 3, 1, 0), (2, 3, 0, 1))  # back to them
 
 
 def main(module: Node) -> Tensor:
@@ -18,20 +19,27 @@ def main(module: Node) -> Tensor:
 
 
 def fit(target: Node, source: Node) -> float:
-    """From 0 (barely) to 1 (nearly the same) how well the largest tensors fit; far below 0 where no op leads from one to the other."""
+    """How well two modules of other shapes fit: from 0 (barely) to 1 (nearly the same); far below 0 where no op leads there."""
     left, right = main(target), main(source)
-    if left.squeezed == right.squeezed:
-        return 0.6
-    if left.spec.dtype.is_float != right.spec.dtype.is_float:
+    if left.spec.dtype.is_float != right.spec.dtype.is_float or _contradict(target, source):
         return _NEVER
     a, b = left.spec.shape, right.spec.shape
+    if left.squeezed == right.squeezed:
+        return 0.6
     if left.spec.numel == right.spec.numel:
-        return 0.6 if sorted(left.squeezed) == sorted(right.squeezed) else 0.5 if a[0] == b[0] else _NEVER
+        return 0.6 if left.sizes == right.sizes else 0.5 if a[0] == b[0] else _NEVER
     if _other_channels(a, b) or _inflated(a, b):
         return 0.4
     if len(left.squeezed) == len(right.squeezed) == 2 and left.squeezed[-1] == right.squeezed[-1] and _positions(target, source):
         return 0.4
     return _NEVER
+
+
+def _contradict(target: Node, source: Node) -> bool:
+    """Whether tensors of one role, but the largest, have different shapes."""
+    others = {tensor.role: tensor.squeezed for tensor in source.tensors if tensor is not main(source)}
+    left = (tensor for tensor in target.tensors if tensor is not main(target))
+    return any(others.get(tensor.role, tensor.squeezed) != tensor.squeezed for tensor in left)
 
 
 def _positions(target: Node, source: Node) -> bool:
@@ -50,20 +58,28 @@ def _turned(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
     """The order of dims which takes a kernel from one layout to the other; None where no known layout does."""
     if len(a) != 4 or len(b) != 4 or sum(size > 1 for size in a) < 2:
         return None
-    return next((dims for dims in _LAYOUTS if a == tuple(b[dim] for dim in dims)), None)
+    layouts = _TO_KERNEL_LAST if b[0] * b[1] <= b[2] * b[3] else _TO_KERNEL_FIRST
+    return next((dims for dims in layouts if a == tuple(b[dim] for dim in dims)), None)
 
 
-def change(target: Tensor, source: Tensor) -> Change | None:
-    """The op which gives `source` the shape of `target`; None where the bytes stay."""
+def changes(target: Tensor, source: Tensor) -> tuple[Change, ...]:
+    """The ops which give `source` the shape of `target`, in order; none where the bytes stay."""
     a, b = target.spec.shape, source.spec.shape
     if a == b:
-        return None
+        return ()
     if len(a) == len(b) == 2 and a == b[::-1]:
-        return Change("transpose")
+        return (Change("transpose"),)
     if (dims := _turned(a, b)) is not None:
-        return Change("permute", (("dims", dims),))
-    if target.spec.numel == source.spec.numel:
-        return Change("reshape", (("shape", a),))
+        return (Change("permute", (("dims", dims),)),)
+    reshape = Change("reshape", (("shape", a),))
+    if len(b) == 2 and b[0] != b[1] and target.squeezed == b[::-1]:
+        return Change("transpose"), reshape
+    if len(a) == 2 and a[0] != a[1] and source.squeezed == a[::-1]:
+        return Change("reshape", (("shape", a[::-1]),)), Change("transpose")
+    return (reshape if target.spec.numel == source.spec.numel else _resized(a, b),)
+
+
+def _resized(a: tuple[int, ...], b: tuple[int, ...]) -> Change:
     if _inflated(a, b):
         return Change("inflate", (("mode", "mean"), ("time", a[2])))
     if _other_channels(a, b):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from ckpt_surgeon.mapping.fitting import change, main
+from ckpt_surgeon.mapping.fitting import changes, main
 from ckpt_surgeon.mapping.links import Change, Link
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.tree import Node, Tensor
@@ -18,28 +19,45 @@ def links(match: Match, sources: tuple[Node, ...] | None = None) -> tuple[Link, 
     """The links of a match, or of the same with other sources."""
     given = sources or match.sources
     if match.form == "plain":
-        return tuple(_plain(match.targets[0], given[0]))
+        return tuple(_plain(match.targets[0], given[0], match.turned))
     if match.form in ("concat", "split"):
         return tuple(_flat(match, given))
     return tuple(_stacked(match, given))
 
 
-def _plain(target: Node, source: Node) -> Iterator[Link]:
-    left = {tensor.role: tensor for tensor in target.tensors}
-    right = {tensor.role: tensor for tensor in source.tensors}
-    pairs = [(left[role], right[role]) for role in left if role in right]
-    rest = [tensor for role, tensor in left.items() if role not in right]
+def _plain(target: Node, source: Node, turned: bool) -> Iterator[Link]:
+    for tensor, other in _pairs(target, source):
+        if turned and tensor is main(target):
+            yield Link((other.key,), (tensor.key,), Change("transpose"))
+        else:
+            yield from _chain(other.key, tensor.key, changes(tensor, other))
+
+
+def _pairs(target: Node, source: Node) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tensors of one role which fit; what is left by shapes, and the largest of both where it has no partner."""
+    free = {tensor.role: tensor for tensor in source.tensors}
+    rest = []
+    for tensor in target.tensors:
+        other = free.get(tensor.role)
+        if other is not None and (_fits(tensor, other) or tensor is main(target)):
+            yield tensor, free.pop(tensor.role)
+        else:
+            rest.append(tensor)
     for tensor in rest:
-        free = [other for role, other in right.items() if role not in left and _fits(tensor, other)]
-        if len(free) == 1 or (free and tensor is main(target)):
-            pairs.append((tensor, free[0]))
-    for tensor, other in pairs:
-        if _fits(tensor, other) or tensor is main(target):
-            yield Link((other.key,), (tensor.key,), change(tensor, other))
+        fitting = [other for other in free.values() if _fits(tensor, other) or (tensor is main(target) and other is main(source))]
+        if len(fitting) == 1:
+            yield tensor, free.pop(fitting[0].role)
 
 
 def _fits(tensor: Tensor, other: Tensor) -> bool:
     return tensor.squeezed == other.squeezed or tensor.spec.shape == other.spec.shape[::-1]
+
+
+def _chain(source: str, target: str, ops: Sequence[Change]) -> Iterator[Link]:
+    """One link for each op, with keys of neither header between them; one without an op where there is none."""
+    keys = [source, *(f"{target}.step{number}" for number in range(1, len(ops))), target]
+    for (left, right), op in zip(pairwise(keys), ops or (None,), strict=True):
+        yield Link((left,), (right,), op)
 
 
 def _flat(match: Match, sources: Sequence[Node]) -> Iterator[Link]:
@@ -69,7 +87,9 @@ def _stacked(match: Match, sources: Sequence[Node]) -> Iterator[Link]:
     row = rows[0].spec.shape
     height = sum(node.spec.shape[0] for node in rows[: match.parts])
     turned = tensor.spec.shape[1:] != (height, *row[1:])
-    joined = [(tuple(main(node).key for node in parts[i : i + match.parts]), keys[i // match.parts]) for i in range(0, len(parts), match.parts)]
+    joined = [
+        (tuple(main(node).key for node in parts[i : i + match.parts]), keys[i // match.parts]) for i in range(0, len(parts), match.parts)
+    ]
     stacked = f"{tensor.key}{_TURNED}" if turned else tensor.key
     sizes = tuple(node.spec.shape[0] for node in rows[: match.parts])
     turn = Change("transpose", (("dims", (1, 2)),))

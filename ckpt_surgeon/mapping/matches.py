@@ -19,7 +19,7 @@ class Match:
 
     form: `plain` one to one; `concat` (n sources) and `split` (n targets) along the first dim; `stack` and `unstack` along a
     new one, `parts` tensors of each repetition laid one behind the other before. why: the evidence; doubt: what it leaves open.
-    rivals: other sources for the same targets, best first.
+    rivals: other sources for the same targets, best first. turned: a square matrix which is transposed.
     """
 
     targets: tuple[Node, ...]
@@ -30,6 +30,7 @@ class Match:
     parts: int = 1
     doubt: str = ""
     rivals: tuple[tuple[Node, ...], ...] = ()
+    turned: bool = False
 
     def within(self, confidence: float, doubt: str = "") -> Match:
         """The match as part of a decision which is itself only so sure."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
+from ckpt_surgeon.mapping.doubts import doubted
 from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
 from ckpt_surgeon.mapping.families import families
+from ckpt_surgeon.mapping.layouts import turn
 from ckpt_surgeon.mapping.links import Mapping
 from ckpt_surgeon.mapping.tree import Node, Trees
 from ckpt_surgeon.spec import Header
@@ -18,9 +20,10 @@ def match(source: Header, target: Header) -> Mapping:
     trees = Trees()
     left, right = trees.tree(target), trees.tree(source)
     orders = _orders(left, right)
-    first = Aligner(Evidence(orders, Lexicon())).align(left, right, last=True)
-    found = Aligner(Evidence(orders, Lexicon(first))).align(left, right, last=True)
-    made = families(found)
+    first = Aligner(Evidence(orders, Lexicon()))
+    matches = first.align(left, right, last=True)
+    found = Aligner(Evidence(orders, Lexicon(matches, first.pairs))).align(left, right, last=True)
+    made = families(doubted(turn(found)))
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}
@@ -53,5 +56,3 @@ def _lone(tree: Node) -> dict[int, Node]:
     for module in tree.modules:
         groups.setdefault(module.signature, []).append(module)
     return {signature: nodes[0] for signature, nodes in groups.items() if len(nodes) == 1}
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 
+from ckpt_surgeon.mapping.doubts import BY_HEADS
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Form, Match
 from ckpt_surgeon.mapping.runs import Run, runs
@@ -16,13 +17,16 @@ __all__ = ["match_parts"]
 # Parts in the order in which they are laid one behind the other, and the words of the whole which say so.
 _GROUPS = ((("q", "k", "v"), "qkv"), (("k", "v"), "kv"), (("gate", "up"), ""))
 _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
-_BY_HEADS = "query_key_value"  # GPT-NeoX, BLOOM and Falcon name so what they pack head by head; a few others don't
 
 
-def match_parts(targets: Sequence[Node], sources: Sequence[Node], context: float) -> list[Match]:
+def match_parts(targets: Sequence[Node], sources: Sequence[Node]) -> list[Match]:
     """The matches of n modules with one."""
     found: list[Match] = []
-    for parts, wholes, flat, stacked in ((sources, targets, "concat", "stack"), (targets, sources, "split", "unstack")):
+    ways: tuple[tuple[Sequence[Node], Sequence[Node], Form, Form], ...] = (
+        (sources, targets, "concat", "stack"),
+        (targets, sources, "split", "unstack"),
+    )
+    for parts, wholes, flat, stacked in ways:
         taken: set[Node] = set()
         for group, whole, form, confidence, doubt in (*_fused(parts, wholes, flat), *_stacks(parts, wholes, stacked)):
             if whole in taken or not taken.isdisjoint(group):
@@ -43,7 +47,7 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
         named = [whole for whole in fitting if word and word in _last(whole)] or fitting
         if len(named) != 1:
             continue
-        by_heads = _BY_HEADS in named[0].path[-1]
+        by_heads = BY_HEADS in named[0].path[-1]
         confidence = _EITHER_WAY if by_heads else _NAMED if word in _last(named[0]) else _UNNAMED
         doubt = "the whole may hold its parts head by head" if by_heads else ""
         yield group, named[0], form, confidence, doubt
@@ -61,7 +65,6 @@ def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], str]]:
         for letters, word in _GROUPS:
             if all(letter in members for letter in letters):
                 yield tuple(members[letter] for letter in letters), word
-                break
 
 
 def _last(node: Node) -> tuple[str, ...]:
@@ -102,7 +105,11 @@ def _stackable(rows: Sequence[Run], shape: tuple[int, ...]) -> Iterator[tuple[tu
         yield (alike[0],), ""
     halves = [run for run in rows if len(shape) == 3 and _doubled(run, shape)]
     if len(halves) == 2:
-        named = [pair for pair in permutations(halves) if all(word in _last(run.nodes[0]) for run, word in zip(pair, ("gate", "up"), strict=True))]
+        named = [
+            pair
+            for pair in permutations(halves)
+            if all(word in _last(run.nodes[0]) for run, word in zip(pair, ("gate", "up"), strict=True))
+        ]
         yield (named[0], "") if named else ((halves[0], halves[1]), "which part comes first is not to be seen")
 
 

@@ -27,6 +27,10 @@ class Run:
     def pattern(self) -> str:
         return self.nodes[0].pattern
 
+    def single(self) -> tuple[Run, ...]:
+        """Each part as a run of its own."""
+        return tuple(Run((node,)) for node in self.nodes)
+
     def __len__(self) -> int:
         return len(self.nodes)
 
@@ -41,12 +45,23 @@ class Line:
 
 
 def runs(nodes: Iterable[Node]) -> list[Run]:
-    """The nodes by pattern, in file order."""
-    groups: dict[str, list[Node]] = {}
+    """The nodes by pattern and kind, in file order."""
+    groups: dict[str, list[list[Node]]] = {}
     for node in nodes:
-        groups.setdefault(node.pattern, []).append(node)
-    found = [Run(tuple(sorted(group, key=lambda node: node.numbers))) for group in groups.values()]
+        kinds = groups.setdefault(node.pattern, [])
+        kind = next((kind for kind in kinds if _akin(kind[0], node)), None)
+        if kind is None:
+            kinds.append([node])
+        else:
+            kind.append(node)
+    found = [Run(tuple(sorted(kind, key=lambda node: node.numbers))) for kinds in groups.values() for kind in kinds]
     return sorted(found, key=lambda run: run.first)
+
+
+def _akin(left: Node, right: Node) -> bool:
+    """Whether two parts of one pattern repeat each other: `blocks.0.0` may be a layer and `blocks.0.1` an attention."""
+    names, others = ({node.pattern for node in part.children} for part in (left, right))
+    return names == others or not names.isdisjoint(others)
 
 
 def line_up(left: Run, right: Run, likeness: Likeness, least: float) -> tuple[float, tuple[Line, ...]]:
@@ -56,6 +71,8 @@ def line_up(left: Run, right: Run, likeness: Likeness, least: float) -> tuple[fl
     """
     if len(left) == len(right) and all(a.signature == b.signature for a, b in zip(left.nodes, right.nodes, strict=True)):
         return 1.0, tuple(Line(a, b, True) for a, b in zip(left.nodes, right.nodes, strict=True))
+    if len(left) == len(right):
+        least /= 2  # as many here as there: a part which differs more is still the same part
     rising = _align(left.nodes, right.nodes, likeness, least)
     falling = _align(left.nodes, right.nodes[::-1], likeness, least) if len(left) > 1 and len(right) > 1 else (0.0, [])
     total, pairs = falling if falling[0] > rising[0] + _ROUNDING else rising

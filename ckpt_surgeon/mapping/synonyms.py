@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FAINT", "PHRASES", "WORDS"]
+__all__ = ["FAINT", "PHRASES", "RELATED", "TWINS", "WORDS"]
 
 _WORDS = {
     "norm": "ln bn gn norm norms normalization layernorm layrnorm batchnorm groupnorm rmsnorm",
@@ -89,5 +89,13 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
     )
 )
 
+# Copies which a training keeps beside the model itself.
+TWINS = frozenset(("ema", "momentum", "teacher", "shadow", "averaged", "swa"))
+
+# Words which often, not always, stand for the same thing.
+RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
+
 # Words which nearly every name has, or which wrap a whole model: they tell little.
-FAINT = frozenset(["block", "model", "module", "net", "base", "backbone", "transformer", "body", "parameter", "param", "features", "encoder", "layer", "to", "a", "the"])
+FAINT = frozenset(
+    ("block", "model", "module", "net", "base", "backbone", "transformer", "body", "parameter", "param", "features", "encoder", "to")
+)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from ckpt_surgeon.mapping.synonyms import FAINT, PHRASES, WORDS
+from ckpt_surgeon.mapping.synonyms import FAINT, PHRASES, RELATED, WORDS
 
 __all__ = ["likeness", "meanings"]
 
@@ -16,6 +16,7 @@ _FAINT_WEIGHT = 0.25
 _NUMBER_WEIGHT = 0.5
 _ORDER_WEIGHT = 0.4  # of the words' order against the words
 _ABBREVIATED = 0.75  # "proj" and "projection"
+_AKIN = 0.5  # related words
 _SHORTEST_ABBREVIATION = 3  # letters; shorter beginnings are shared by chance
 
 
@@ -68,7 +69,7 @@ def _same(word: str, other: str) -> float:
     short, long = sorted((word, other), key=len)
     if len(short) >= _SHORTEST_ABBREVIATION and long.startswith(short):
         return _ABBREVIATED
-    return 0.0
+    return _AKIN if frozenset((word, other)) in RELATED else 0.0
 
 
 def without(words: Sequence[str], common: Collection[str]) -> tuple[str, ...]:

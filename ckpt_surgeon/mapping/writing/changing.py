@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.mapping.links import Change, Link
@@ -25,8 +25,8 @@ def change_entries(links: Sequence[Link], names: Collection[str], target: Header
     for link in links:
         waiting.setdefault(plainest(link, target), []).append(link)
     while waiting:
-        change, ready = _next(waiting, table)
-        rest = [link for link in waiting.pop(change) if link not in ready]
+        change, ready, rest = _next(waiting, table)
+        del waiting[change]
         waiting |= {change: rest} if rest else {}
         yield from _entries(change, ready, table)
         for link in ready:
@@ -35,12 +35,15 @@ def change_entries(links: Sequence[Link], names: Collection[str], target: Header
             table |= dict.fromkeys(link.targets)
 
 
-def _next(waiting: Mapping[Change, Sequence[Link]], table: Mapping[str, None]) -> tuple[Change, list[Link]]:
-    """The first change some of whose links find all sources, and these. Raises RulesError where there is none."""
+def _next(waiting: Mapping[Change, Sequence[Link]], table: Mapping[str, None]) -> tuple[Change, list[Link], list[Link]]:
+    """The first change some of whose links find all sources, these, and its others. Raises RulesError where there is none."""
     for change, links in waiting.items():
-        ready = [link for link in links if all(key in table for key in link.sources)]
+        sides: tuple[list[Link], list[Link]] = [], []
+        for link in links:
+            sides[all(key in table for key in link.sources)].append(link)
+        rest, ready = sides
         if ready:
-            return change, ready
+            return change, ready, rest
     lacking = next(key for links in waiting.values() for link in links for key in link.sources if key not in table)
     raise RulesError(f"{lacking} is neither in the table nor made by another link")
 
@@ -59,9 +62,10 @@ def _entries(change: Change, links: Sequence[Link], table: Mapping[str, None]) -
 def bound(link: Link, target: Header) -> TensorOp:
     """The link's op, with the sizes which it takes from the target. Raises RulesError for parameters which the op refuses."""
     assert link.change is not None  # the caller's business: without a change there is no op
-    op = OPS[link.change.op](**dict(link.change.parameters))
-    if not isinstance(op, TensorOp):
+    kind = OPS[link.change.op]
+    if not hasattr(kind, "infer"):
         raise RulesError(f"{link.change.op} changes no tensors")
+    op = cast(TensorOp, kind(**dict(link.change.parameters)))
     specs = tuple(target.entries[key] for key in link.targets if key in target.entries)
     known = tuple(spec for spec in specs if isinstance(spec, TensorSpec))
     return op.bind(len(link.targets), known if len(known) == len(link.targets) else None)
