@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,5 +96,3 @@ def headers(table: dict[str, str]) -> tuple[Header, Header]:
 def moves(table: dict[str, str], confidence: float = 0.999, **words: Any) -> Mapping:
     """A mapping which renames, key by key."""
     return Mapping(tuple(Family((Link((key,), (place,)),), confidence, "as told", **words) for key, place in table.items()))
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.keys.matching import matching
@@ -20,9 +20,9 @@ _MOST_TAIL = 3  # segments at the end of a key by which `**.norm.bias` names it
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """Keys which differ in nothing but numbers: the first of them, one pattern for all, and whether they are wanted."""
+    """Keys which differ in nothing but numbers, one pattern for all, and whether they are wanted."""
 
-    first: str
+    members: tuple[str, ...]
     pattern: str
     is_wanted: bool
 
@@ -33,13 +33,15 @@ def covering(wanted: Collection[str], names: Collection[str]) -> tuple[str, ...]
         return ()
     if len(wanted) == len(names):
         return ("**",)
-    asked = set(wanted)
+    asked, names = set(wanted), dict.fromkeys(names)
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         groups.setdefault(tuple(_DIGITS.split(name)[::2]), []).append(name)
-    alike = {first: _alike(members, asked) for first, members in groups.items()}
-    mixed = [name for first, members in groups.items() if not alike[first] for name in members]
-    chosen = [*_fewest([each for found in alike.values() for each in found], mixed), *_by_module(mixed, names, asked)]
+    alike = [each for members in groups.values() for each in _alike(members, asked)]
+    known = {name for each in alike for name in each.members}
+    mixed = [name for name in names if name not in known]
+    chosen, stuck = _fewest(alike, mixed)
+    chosen += _by_module([*mixed, *stuck], names, asked)
     return _ordered(chosen, wanted) if _is_exact(chosen, asked, names) else tuple(map(quoted, wanted))
 
 
@@ -50,12 +52,12 @@ def _is_mixed(members: Sequence[str], asked: set[str]) -> bool:
 def _alike(members: Sequence[str], asked: set[str]) -> list[_Alike]:
     """The members as one group; those which are wanted as another, where some are and one pattern tells them from the rest."""
     if not _is_mixed(members, asked):
-        return [_Alike(members[0], _pattern(members), members[0] in asked)]
+        return [_Alike(tuple(members), _pattern(members), members[0] in asked)]
     wanted = [name for name in members if name in asked]
     pattern, rest = _pattern(wanted), [name for name in members if name not in asked]
     if matching([Pattern.parse(pattern)], rest):
         return []
-    return [_Alike(wanted[0], pattern, True), _Alike(rest[0], _pattern(rest), False)]
+    return [_Alike(tuple(wanted), pattern, True), _Alike(tuple(rest), _pattern(rest), False)]
 
 
 def _pattern(members: Sequence[str]) -> str:
@@ -68,29 +70,29 @@ def _pattern(members: Sequence[str]) -> str:
     return "".join(first)
 
 
-def _fewest(groups: Sequence[_Alike], others: Sequence[str]) -> list[str]:
-    """Patterns for the groups whose keys are wanted, the one which matches most first; they match none of the others."""
-    waiting = {each.first: each for each in groups if each.is_wanted and not _WILD.search(each.first)}
-    chosen = [quoted(each.first) for each in groups if each.is_wanted and _WILD.search(each.first)]
-    harmed = [*(each.first for each in groups if not each.is_wanted), *others]
+def _fewest(groups: Sequence[_Alike], others: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Patterns for the groups which are wanted, the one for most of them first, none of which matches another key; and keys without one."""
+    asked = {each.members[0]: each for each in groups if each.is_wanted}
+    harmed = [*(each.members[0] for each in groups if not each.is_wanted), *others]
     found: dict[str, list[str]] = {}
-    for text in dict.fromkeys(text for each in waiting.values() for text in _patterns(each)):
+    for text in dict.fromkeys(text for each in asked.values() for text in _patterns(each)):
         pattern = Pattern.parse(text)
         if not any(pattern.match(name) is not None for name in harmed):
-            found[text] = [name for name in waiting if pattern.match(name) is not None]
+            found[text] = [name for name in asked if pattern.match(name) is not None]
+    reached = {name for names in found.values() for name in names}
+    chosen: list[str] = []
+    waiting = set(reached)
     while waiting:
-        best = max(found, key=lambda text: (_gain(found[text], waiting), -len(_STARS.findall(text))))  # of equals the first
+        best = max(found, key=lambda text: (len(waiting.intersection(found[text])), -len(_STARS.findall(text))))  # of equals the first
         chosen.append(best)
-        waiting = {first: each for first, each in waiting.items() if first not in found[best]}
-    return chosen
-
-
-def _gain(names: Sequence[str], waiting: Mapping[str, _Alike]) -> int:
-    return sum(1 for name in names if name in waiting)
+        waiting -= set(found[best])
+    return chosen, [name for first, each in asked.items() if first not in reached for name in each.members]
 
 
 def _patterns(each: _Alike) -> Iterator[str]:
-    """What may stand for a group: itself, the modules in which it stands, the ends of its name."""
+    """What may stand for a group: itself, the modules in which it stands, the ends of its name; nothing for a name like a pattern."""
+    if _WILD.search(each.members[0]):
+        return
     segments = each.pattern.split(".")
     yield each.pattern
     yield from (".".join(segments[:n]) + ".*" for n in (len(segments) - 1,) if n)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ckpt_surgeon.comparison import fills_itself
-from ckpt_surgeon.errors import RulesError, SurgeryError
+from ckpt_surgeon.errors import CoverageError, RulesError, SurgeryError
 from ckpt_surgeon.mapping.links import Family, Link, Mapping
 from ckpt_surgeon.mapping.writing.asking import Ending, asked, comments
 from ckpt_surgeon.mapping.writing.covering import covering
@@ -119,7 +119,7 @@ def _drafted(
         last = ({"drop": one_or_many(patterns), "expect": "any", "why": _WAITING},) if patterns else ()
         rules = as_rules({"version": 1, "rules": [*made.entries, *last]})
         plan = proof(rules, source, target) if wanted else None
-    except RulesError:
+    except (RulesError, CoverageError):
         return None
     return _Draft(made.entries, last, plan, names)
 

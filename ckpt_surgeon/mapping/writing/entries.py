@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ def entries_of(links: Sequence[Link], unused: Collection[str], source: Header, t
     dropped = [_dropping(unused, source)] if unused else []
     left = [key for key in source.entries if key not in set(unused)]
     work = _sorted(links, source, target)
+    work.goals |= _aside(work, left, links)
     odd = {key: place for key, place in work.goals.items() if key in literal or _WILD.search(key)}
     moves = {key: place for key, place in work.goals.items() if key not in odd}
     naming = Naming(moves, tuple(key for key in left if key not in moves), target.entries)
@@ -123,6 +124,16 @@ def _part(work: _Work, key: str, source: Header) -> str:
     copy = f"{key}.copy{sum(1 for one, _ in work.copies if one == key) or ''}"
     work.copies.append((key, copy))
     return copy
+
+
+def _aside(work: _Work, keys: Iterable[str], links: Iterable[Link]) -> dict[str, str]:
+    """Other names for keys which go nowhere by themselves, and stand where something else is to go."""
+    makers = {key: link for link in links for key in link.targets}
+    return {
+        key: f"{key}.aside"
+        for key in keys
+        if key not in work.goals and key in makers and not (key in work.parts and key in makers[key].sources)
+    }
 
 
 def _renamed(link: Link, names: Mapping[str, str]) -> Link:

@@ -31,7 +31,10 @@ _LEAST_GAINS = (0.01, 1.01)  # hunks a pair of `replace` takes care of: any at a
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What is to become of names. moves: of each key whose new name matters; free: keys which may take any name that nobody else has."""
+    """What is to become of names. moves: of each key whose new name matters; free: keys which may take any name.
+
+    Two keys never take one name, and no free key stands where another is to go.
+    """
 
     moves: Mapping[str, str]
     free: Sequence[str] = ()
