@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.report.amounts import keys_text
-from ckpt_surgeon.report.entries import folded, keys_in_short
+from ckpt_surgeon.report.entries import keys_in_short
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Code, Column, Document, Line, Page, Section, Table, Tone
 from ckpt_surgeon.report.prose import one_line
 
@@ -91,7 +91,7 @@ class SuggestionReport:
         return sources, " ".join(ops), _sure(answer.confidence), one_line(answer.why)
 
     def _short(self, keys: Sequence[str]) -> str:
-        return ", ".join(escape(text) for text, _ in folded(keys)) if self.detailed else keys_in_short(keys)
+        return ", ".join(map(escape, keys)) if self.detailed else keys_in_short(keys)
 
     def _rules(self) -> list[Block]:
         return [] if self.out is not None else [Section("rules"), Code(self.suggestion.text)]
