@@ -13,42 +13,45 @@ from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.synonyms import TWINS
 from ckpt_surgeon.mapping.tree import Node
-from ckpt_surgeon.mapping.words import meanings
+from ckpt_surgeon.mapping.words import likeness, meanings
 
-__all__ = ["Evidence", "Kinship", "Lexicon"]
+__all__ = ["Evidence", "Kinship", "Lexicon", "naming"]
 
 _DIGITS = re.compile(r"\d+")
 _SURE = 0.95  # matches from which names are learned
+_MANY = 5  # places from which a custom of naming shows
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
 
 
 class Lexicon:
-    """Which names went together, in matches which are sure without it."""
+    """Which names went together, in matches which are sure without it; each shape tells once, and of other shapes only."""
 
     def __init__(self, matches: Iterable[Match] = (), parts: Iterable[tuple[Node, Node, float]] = ()) -> None:
-        self._pairs: Counter[tuple[Stem, Stem]] = Counter()
-        self._targets: Counter[Stem] = Counter()
-        self._sources: Counter[Stem] = Counter()
-        plain = [(match.targets[0], match.sources[0], match.confidence) for match in matches if match.form == "plain"]
+        self._pairs: dict[tuple[Stem, Stem], set[int]] = {}
+        self._targets: dict[Stem, set[int]] = {}
+        self._sources: dict[Stem, set[int]] = {}
+        plain = ((match.targets[0], match.sources[0], match.confidence) for match in matches if match.form == "plain")
         for left, right, confidence in (*plain, *parts):
             if confidence >= _SURE:
                 self._learn(left, right)
 
     def _learn(self, left: Node, right: Node) -> None:
         for target, source in zip(_stems(left), _stems(right), strict=True):
-            self._pairs[target, source] += 1
-            self._targets[target] += 1
-            self._sources[source] += 1
+            self._pairs.setdefault((target, source), set()).add(left.signature)
+            self._targets.setdefault(target, set()).add(left.signature)
+            self._sources.setdefault(source, set()).add(left.signature)
 
     def share(self, target: Node, source: Node) -> float:
         """The share of these two names' matches which they have with one another, 0 to 1; less where there are few."""
-        return max(self._share(*stems) for stems in zip(_stems(target), _stems(source), strict=True))
+        return max(self._share(*stems, target.signature) for stems in zip(_stems(target), _stems(source), strict=True))
 
-    def _share(self, target: Stem, source: Stem) -> float:
-        count = self._pairs[target, source]
-        return count / (max(self._targets[target], self._sources[source]) + 1) if count else 0.0
+    def _share(self, target: Stem, source: Stem, own: int) -> float:
+        count = len(self._pairs.get((target, source), set()) - {own})
+        if not count:
+            return 0.0
+        return count / (max(len(self._targets[target] - {own}), len(self._sources[source] - {own})) + 1)
 
 
 def _stems(part: Node) -> tuple[Stem, Stem]:
@@ -67,14 +70,14 @@ class Kinship:
         sizes = [Counter(node.path[:-1] for node in side) for side in modules]
         self._kin: tuple[dict[tuple[str, ...], list[Node]], dict[tuple[str, ...], list[Node]]] = ({}, {})
         pairs = [(match.targets[0], match.sources[0]) for match in matches if match.form == "plain"]
-        for pair in pairs:
-            for side in (0, 1):
-                sizes[side][pair[side].path[:-1]] += 1
-        for pair in pairs:
-            for side in (0, 1):
+        for side in (0, 1):
+            for pair in pairs:
                 parent = pair[side].path[:-1]
-                if sizes[side][parent] <= _FAMILY:
+                if parent in sizes[side]:
+                    sizes[side][parent] += 1
                     self._kin[side].setdefault(parent, []).append(pair[1 - side])
+            for parent in [parent for parent in self._kin[side] if sizes[side][parent] > _FAMILY]:
+                del self._kin[side][parent]
 
     def share(self, target: Node, source: Node) -> float:
         """How near one of the two stands to what the other's siblings are matched with, 0 to 1."""
@@ -90,16 +93,37 @@ def _nearness(module: Node, other: Node) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the whole of both files tells."""
+    """What the whole of both files tells.
+
+    naming: how alike the names are of modules which are sure to belong together, on average, 0 to 1: where all bear the same
+    names on both sides, two which don't are hardly the same.
+    """
 
     orders: Orders
     lexicon: Lexicon
+    naming: float = 0.0
+
+    def strangeness(self, target: Node, source: Node) -> float:
+        """What speaks against two modules whose names are less alike than names are here."""
+        alike = likeness(meanings(target.path[-2:]), meanings(source.path[-2:]))
+        return Weights.unlike * max(self.naming - alike, 0.0)
 
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
         twin = Weights.twin * (_is_twin(source) and not _is_twin(target))
         same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
         return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
+
+
+def naming(matches: Iterable[Match]) -> float:
+    """How alike the names of sure matches are, on average over places, 0 to 1; 0 where there are few."""
+    places = {
+        (match.targets[0].path[-2:], match.sources[0].path[-2:])
+        for match in matches
+        if match.form == "plain" and match.confidence >= _SURE
+    }
+    alike = [likeness(meanings(left), meanings(right)) for left, right in places]
+    return sum(alike) / len(alike) if len(alike) >= _MANY else 0.0
 
 
 def _is_twin(part: Node) -> bool:

@@ -26,7 +26,7 @@ def turn(matches: Sequence[Match]) -> list[Match]:
 def _kind(match: Match) -> Kind:
     """Bare matrices, tables of embeddings and layers may lie in ways of their own."""
     nodes = match.targets[0], match.sources[0]
-    table = any("embed" in meanings(node.path) for node in nodes)
+    table = any("embed" in meanings(node.path[-2:]) for node in nodes)
     return main(nodes[0]).role, main(nodes[1]).role, table, any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
 
 

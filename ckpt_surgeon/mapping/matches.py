@@ -10,6 +10,7 @@ from ckpt_surgeon.mapping.tree import Node
 
 __all__ = ["Form", "Match", "rebase"]
 
+_CERTAIN = 1 - 1e-6
 Form = Literal["plain", "concat", "split", "stack", "unstack"]
 
 
@@ -34,6 +35,8 @@ class Match:
 
     def within(self, confidence: float, doubt: str = "") -> Match:
         """The match as part of a decision which is itself only so sure."""
+        if confidence > _CERTAIN and not doubt:
+            return self
         return replace(self, confidence=self.confidence * confidence, doubt=self.doubt or doubt)
 
 

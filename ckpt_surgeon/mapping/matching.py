@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.doubts import doubted
-from ckpt_surgeon.mapping.evidence import Evidence, Lexicon
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, naming
 from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.layouts import turn
 from ckpt_surgeon.mapping.links import Mapping
@@ -22,7 +24,8 @@ def match(source: Header, target: Header) -> Mapping:
     orders = _orders(left, right)
     first = Aligner(Evidence(orders, Lexicon()))
     matches = first.align(left, right, last=True)
-    found = Aligner(Evidence(orders, Lexicon(matches, first.pairs))).align(left, right, last=True)
+    evidence = Evidence(orders, Lexicon(matches, first.pairs), naming(matches))
+    found = Aligner(evidence).align(left, right, last=True)
     made = families(doubted(turn(found)))
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
@@ -47,7 +50,7 @@ def _agreement(target: Node, source: Node) -> float:
     if len(shared) < 2:
         return 0.5
     places = [place for _, place in shared]
-    return sum(a < b for a, b in zip(places, places[1:], strict=False)) / (len(places) - 1)
+    return sum(a < b for a, b in itertools.pairwise(places)) / (len(places) - 1)
 
 
 def _lone(tree: Node) -> dict[int, Node]:

@@ -20,7 +20,7 @@ _NAMED = 0.35  # likeness of names which tells
 _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
-_MOST_PAIRS = 4096  # of leftovers; more are no question of shapes
+_MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no question of shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ def _turned_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evi
 
 def _classes(matches: Sequence[Match], nodes: Pools, context: Context, evidence: Evidence, kind: Callable[[Node], Hashable]) -> list[Match]:
     free = _unmatched(matches, nodes)
+    if not all(free):
+        return []
     classes: dict[Hashable, Pools] = {}
     for side in (0, 1):
         for node in free[side]:
@@ -88,6 +90,8 @@ def _classes(matches: Sequence[Match], nodes: Pools, context: Context, evidence:
 
 
 def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship) -> list[Match]:
+    if len(nodes[0]) * len(nodes[1]) > _MOST_PAIRS:
+        return _crowd(nodes)
     left, right = _units(*nodes)
     base = Weights.structure * context.likeness / 4
     same = 0.0 if renumbered(left, right) else Weights.same_path
@@ -101,10 +105,20 @@ def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship)
     ]
 
 
+def _crowd(nodes: Pools) -> list[Match]:
+    """Of too many modules of the same shapes to be compared one by one, those of the same name or of the same place in a run."""
+    named = {node.path: node for node in nodes[1]}
+    matches = [Match((node,), (named[node.path],), 1.0, "the same name") for node in nodes[0] if node.path in named]
+    left, right = (runs(side) for side in _unmatched(matches, nodes))
+    if len(left) == len(right) == 1 and len(left[0]) == len(right[0]):
+        matches += [Match((a,), (b,), _SURE, "the same place") for a, b in zip(left[0].nodes, right[0].nodes, strict=True)]
+    return matches
+
+
 def _fit(targets: Run, sources: Run, evidence: Evidence, kinship: Kinship) -> float:
     """What speaks for two runs of modules but their names and places."""
     target, source = targets.nodes[0], sources.nodes[0]
-    score = _likeness(target, source) + min(fit(target, source), 0) + evidence.known(target, source)
+    score = _likeness(target, source) + min(fit(target, source), 0) + evidence.known(target, source) - evidence.strangeness(target, source)
     if len(targets) != len(sources):
         return score
     kin = [kinship.share(a, b) for a, b in zip(targets.nodes, sources.nodes, strict=True)]

@@ -61,7 +61,7 @@ def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], str]]:
             for letter in letters:
                 if letter in _last(node):
                     families.setdefault((node.path[:-1], letters[-1]), {})[letter] = node
-    for (_, _), members in families.items():
+    for members in families.values():
         for letters, word in _GROUPS:
             if all(letter in members for letter in letters):
                 yield tuple(members[letter] for letter in letters), word

@@ -89,8 +89,8 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
     )
 )
 
-# Copies which a training keeps beside the model itself.
-TWINS = frozenset(("ema", "momentum", "teacher", "shadow", "averaged", "swa"))
+# Averages of the weights which a training keeps beside them.
+TWINS = frozenset(("ema", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
 RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))

@@ -95,6 +95,7 @@ class Trees:
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
+        self._sums: dict[Hashable, tuple[Mapping[Shape, int], int]] = {}
 
     def tree(self, header: Header) -> Node:
         """The header's plain tensors as a tree."""
@@ -117,21 +118,29 @@ class Trees:
         children = tuple(self._node((*path, name), child) for name, child in branch.children.items())
         if not children:
             return self._module(path, branch)
-        shapes: Counter[Shape] = Counter()
-        for child in children:
-            shapes.update(child.shapes)
+        shapes, signature = self._sum(children)
         return Node(
             path,
             children,
             (),
             shapes,
-            self._number(frozenset(shapes.items())),
+            signature,
             self._number(tuple((child.path[-1], child.template) for child in children)),
             tuple(module for child in children for module in child.modules),
             sum(child.numel for child in children),
             sum(child.count for child in children),
             min(child.first for child in children),
         )
+
+    def _sum(self, children: tuple[Node, ...]) -> tuple[Mapping[Shape, int], int]:
+        """The shapes of parts together, and their signature; computed once for parts of the same signatures."""
+        parts = tuple((child.signature, bool(child.children)) for child in children)
+        if parts not in self._sums:
+            shapes: Counter[Shape] = Counter()
+            for child in children:
+                shapes.update(child.shapes)
+            self._sums[parts] = shapes, self._number(frozenset(shapes.items()))
+        return self._sums[parts]
 
     def _module(self, path: tuple[str, ...], branch: _Branch) -> Node:
         tensors = tuple(tensor for _, tensor in branch.tensors)
