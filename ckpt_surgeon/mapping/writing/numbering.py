@@ -132,7 +132,10 @@ def _fits(members: list[_Member]) -> list[_Fit]:
         parts = _by_value(members, at)
         if len(parts) > 1:
             found.append([fit for part in parts for fit in _fits(part)])
-    return min((each for each in found if each), key=len)
+    known = [each for each in found if each]
+    if not known:  # several places for one key: nothing tells them apart
+        return [fit for member in members for fit in _fits([member])]
+    return min(known, key=len)
 
 
 def _by_value(members: list[_Member], at: int) -> list[list[_Member]]:
