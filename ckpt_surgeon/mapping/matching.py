@@ -7,7 +7,7 @@ import itertools
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.doubts import doubted
-from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, naming
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, Naming
 from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.layouts import turn
 from ckpt_surgeon.mapping.links import Mapping
@@ -24,7 +24,7 @@ def match(source: Header, target: Header) -> Mapping:
     orders = _orders(left, right)
     first = Aligner(Evidence(orders, Lexicon()))
     matches = first.align(left, right, last=True)
-    evidence = Evidence(orders, Lexicon(matches, first.pairs), naming(matches))
+    evidence = Evidence(orders, Lexicon(matches, first.pairs), Naming.of(matches))
     found = Aligner(evidence).align(left, right, last=True)
     made = families(doubted(turn(found)))
     links = [link for family in made for link in family.links]

@@ -93,7 +93,7 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
 TWINS = frozenset(("ema", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
-RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
+RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"), ("head", "out"), ("patch", "stem"))))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
 FAINT = frozenset(
