@@ -20,7 +20,8 @@ __all__ = ["Evidence", "Kinship", "Lexicon", "Naming"]
 _DIGITS = re.compile(r"\d+")
 _SURE = 0.95  # matches from which names are learned
 _MANY = 5  # places from which a custom of naming shows
-_SAME_NAMING = 0.8  # share of equal names on two sides which name alike
+_OTHER_NAME = 0.6  # likeness below which a name is another one
+_SAME_NAMING = 0.85  # share of equal names on two sides which name alike
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -123,11 +124,10 @@ class Evidence:
         """What speaks against two modules whose names are less alike than names are here."""
         alike = likeness(meanings(target.path[-2:]), meanings(source.path[-2:]))
         lacking = Weights.unlike * max(self.naming.alike - alike, 0.0)
-        if self.naming.equal < _SAME_NAMING or not set(target.path[-1:]).isdisjoint(source.path):
-            return lacking
-        if not set(source.path[-1:]).isdisjoint(target.path):
-            return lacking
-        return lacking + Weights.stranger
+        last = likeness(meanings(target.path[-1:]), meanings(source.path[-1:]))
+        shared = set(target.path[-1:]) & set(source.path) or set(source.path[-1:]) & set(target.path)
+        stranger = self.naming.equal >= _SAME_NAMING and last < _OTHER_NAME and not shared
+        return lacking + Weights.stranger * stranger
 
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""

@@ -25,10 +25,11 @@ _MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no qu
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How alike two parts are; closed: all that one holds has its place in the other."""
+    """How alike two parts are; closed: all that one holds has its place in the other; depths: segments in the paths of both."""
 
     likeness: float
     closed: bool
+    depths: tuple[int, int]
 
 
 Pools = tuple[list[Node], list[Node]]
@@ -100,7 +101,7 @@ def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship)
     nothing = 0.0 if context.closed else UNLIKE - COMMON * specific
     return [
         Match((a,), (b,), decision.confidence, _why(decision.name, len(left)), rivals=_rival(right, decision.rival, index))
-        for decision in choose(left, right, fits, evidence.orders, nothing)
+        for decision in choose(left, right, fits, evidence.orders, nothing, context.depths)
         for index, (a, b) in enumerate(zip(left[decision.row].nodes, right[decision.column].nodes, strict=True))
     ]
 
@@ -173,7 +174,7 @@ def _other_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evid
     fits = [[base + _mendable(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
     return [
         Match(left[d.row].nodes, right[d.column].nodes, d.confidence, "names are alike, shapes differ as an op mends")
-        for d in choose(left, right, fits, evidence.orders, UNLIKE)
+        for d in choose(left, right, fits, evidence.orders, UNLIKE, context.depths)
         if _mendable(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
     ]
 
