@@ -13,7 +13,7 @@ from ckpt_surgeon.mapping.words import likeness, meanings, without
 __all__ = ["Decision", "Orders", "choose", "renumbered"]
 
 
-_TOLD = 2.0  # places which names tell, against places in a file
+_TOLD = 3.0  # places which names tell, against places in a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,11 +122,11 @@ class Evidence:
 
     def strangeness(self, target: Node, source: Node) -> float:
         """What speaks against two modules whose names are less alike than names are here."""
+        if not self.naming.alike:
+            return 0.0
         alike = likeness(meanings(target.path[-2:]), meanings(source.path[-2:]))
         lacking = Weights.unlike * max(self.naming.alike - alike, 0.0)
-        last = likeness(meanings(target.path[-1:]), meanings(source.path[-1:]))
-        shared = set(target.path[-1:]) & set(source.path) or set(source.path[-1:]) & set(target.path)
-        stranger = self.naming.equal >= _SAME_NAMING and last < _OTHER_NAME and not shared
+        stranger = self.naming.equal >= _SAME_NAMING and _bear_other_names(target, source)
         return lacking + Weights.stranger * stranger
 
     def known(self, target: Node, source: Node) -> float:
@@ -134,6 +134,18 @@ class Evidence:
         twin = Weights.twin * (_is_twin(source) and not _is_twin(target))
         same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
         return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
+
+
+def _bear_other_names(target: Node, source: Node) -> bool:
+    """Whether neither module's own name stands in the other's path, nor means much the same."""
+    left, right = _own_name(target), _own_name(source)
+    shared = left in source.path or right in target.path
+    return not shared and likeness(meanings((left,)), meanings((right,))) < _OTHER_NAME
+
+
+def _own_name(module: Node) -> str:
+    """The last segment which is no number."""
+    return next((segment for segment in reversed(module.path) if not segment.isdigit()), "")
 
 
 def _is_twin(part: Node) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
 from ckpt_surgeon.mapping.words import meanings
@@ -13,6 +15,7 @@ _TO_KERNEL_LAST = ((3, 2, 0, 1), (2, 3, 0, 1))  # [h, w, in, out], and a depthwi
 _TO_KERNEL_FIRST = ((2, 3, 1, 0), (2, 3, 0, 1))  # back to them
 
 
+@lru_cache(maxsize=1 << 16)
 def main(module: Node) -> Tensor:
     """The module's largest tensor."""
     return max(module.tensors, key=lambda tensor: tensor.spec.numel)
