@@ -13,7 +13,7 @@ from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["turn"]
 
-Kind = tuple[str, str, bool, bool]
+Kind = tuple[str, str, bool, bool, bool]
 
 
 def turn(matches: Sequence[Match]) -> list[Match]:
@@ -24,10 +24,11 @@ def turn(matches: Sequence[Match]) -> list[Match]:
 
 
 def _kind(match: Match) -> Kind:
-    """Bare matrices, tables of embeddings and layers may lie in ways of their own."""
+    """Bare matrices, tables of embeddings, layers, and those in blocks may lie in ways of their own."""
     nodes = match.targets[0], match.sources[0]
     table = any("embed" in meanings(node.path[-2:]) for node in nodes)
-    return main(nodes[0]).role, main(nodes[1]).role, table, any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
+    bias = any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
+    return main(nodes[0]).role, main(nodes[1]).role, table, bias, bool(nodes[0].numbers)
 
 
 def _is_turned(match: Match) -> bool | None:

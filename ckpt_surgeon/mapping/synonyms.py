@@ -93,7 +93,8 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
 TWINS = frozenset(("ema", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
-RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
+_RELATED = "shortcut downsample, linear proj, head linear, out proj, head out, patch stem"
+RELATED = frozenset(frozenset(pair.split()) for pair in _RELATED.split(", "))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
 FAINT = frozenset(
