@@ -11,7 +11,9 @@ from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["turn"]
+__all__ = ["EITHER_WAY", "turn"]
+
+EITHER_WAY = "a square matrix: whether it is transposed is not to be seen"
 
 Kind = tuple[str, str, bool, bool, bool]
 
@@ -50,5 +52,5 @@ def _settle(match: Match, turned: Counter[Kind], straight: Counter[Kind]) -> Mat
         return replace(match, turned=True, confidence=match.confidence * TURNED_ALIKE, why=f"{match.why}; turned as all of its kind")
     bare = (kind[0] == "") != (kind[1] == "")
     if turned[kind] or (bare and not straight[kind]):
-        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt="a square matrix: whether it is transposed is not to be seen")
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=EITHER_WAY)
     return match

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from ckpt_surgeon.mapping.calibration import MIN_CONFIDENCE
+from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.links import Mapping as KeyMapping
 from ckpt_surgeon.spec import Header, TensorSpec
 
@@ -47,15 +48,13 @@ def resnet18() -> Shapes:
     return made | layers("", {"fc": (1000, 512)})
 
 
-def vit(
-    depth: int = 4, size: int = 64, prefix: str = "blocks", names: Sequence[str] = (), extra: Mapping[str, Sequence[int]] = {}
-) -> Shapes:
+def vit(depth: int = 4, size: int = 64, prefix: str = "blocks", names: Sequence[str] = (), extra: Shapes | None = None) -> Shapes:
     """A vision transformer; `names` are those of a block's six layers, `extra` more layers in each block."""
     names = names or ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
     shapes = ((size,), (3 * size, size), (size, size), (size,), (4 * size, size), (size, 4 * size))
     made: Shapes = {"pos_embed": (1, 50, size), **layers("patch_embed.", {"proj": (size, 3, 16, 16)})}
     for index in range(depth):
-        made |= layers(f"{prefix}.{index}.", {**dict(zip(names, shapes, strict=True)), **extra})
+        made |= layers(f"{prefix}.{index}.", {**dict(zip(names, shapes, strict=True)), **(extra or {})})
     return made | layers("", {"norm": (size,), "head": (10, size)})
 
 
@@ -99,5 +98,5 @@ def doubts(mapping: KeyMapping) -> str:
     return "; ".join(family.doubt for family in mapping.families)
 
 
-def _links(groups: Iterable[Iterable[object]]) -> dict[str, tuple[str, ...]]:
-    return {key: link.sources for links in groups for link in links for key in link.targets}  # type: ignore[attr-defined]
+def _links(groups: Iterable[Iterable[Link]]) -> dict[str, tuple[str, ...]]:
+    return {key: link.sources for links in groups for link in links for key in link.targets}

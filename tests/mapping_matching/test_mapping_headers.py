@@ -134,7 +134,7 @@ def test_a_mapping_is_the_same_twice() -> None:
     assert match(header(vit()), header(target)) == match(header(vit()), header(target))
 
 
-@pytest.mark.parametrize("depth, experts", [(100, 32), (10, 330)])
+@pytest.mark.parametrize(("depth", "experts"), [(100, 32), (10, 330)])
 def test_ten_thousand_keys_take_a_few_seconds(depth: int, experts: int) -> None:
     source = {"embed.weight": (1000, 64)}
     for i in range(depth):

@@ -1,8 +1,11 @@
 """What looks like an answer and is none: twins, decoys, extra heads, names without meaning. Rather asked than wrong."""
 
+from dataclasses import replace
+
 import pytest
 from headers import answers, batch_norm, doubts, header, layers, questions, renamed, resnet18, scrambled, vit
 
+from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.matching import match
 
 
@@ -91,6 +94,8 @@ def test_a_lone_square_matrix_which_may_lie_either_way_is_a_doubt() -> None:
     mapping = match(header(source), header(target))
     assert questions(mapping) == {"text_projection.weight": ("text_projection",)}
     assert "transposed" in doubts(mapping)
+    (asked,) = (family for family in mapping.families if family.doubt)
+    assert asked.alternatives[0].links == (replace(asked.links[0], change=Change("transpose")),)
 
 
 def test_rows_for_rotary_positions_are_a_doubt_where_names_change_and_none_where_they_stay() -> None:
@@ -110,6 +115,8 @@ def test_rows_for_rotary_positions_are_a_doubt_where_names_change_and_none_where
     assert questions(mapping).keys() == asked
     assert answers(mapping) == {new: (key,) for key, new in names.items() if new not in asked}
     assert "rope_permute" in doubts(mapping)
+    other = [family.alternatives[0].links[0].change for family in mapping.families if family.doubt]
+    assert [change and change.op for change in other] == ["rope_permute", "rope_permute"]
     assert questions(match(header(target), header(target))) == {}
 
 
