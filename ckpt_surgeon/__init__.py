@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     )
     from ckpt_surgeon.execution import write
     from ckpt_surgeon.loading import load, pre_hook, remap
+    from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.planning import Lineage, Plan, explain
     from ckpt_surgeon.provenance import Proof, lineage, verify_lineage
     from ckpt_surgeon.publishing import recover
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
     from ckpt_surgeon.rules.rule import Rules
     from ckpt_surgeon.spec import DType, Header, TensorSpec
-    from ckpt_surgeon.surgery import diff, digest, inspect, invert, plan
+    from ckpt_surgeon.surgery import diff, digest, inspect, invert, plan, suggest, suggestion
     from ckpt_surgeon.verification import verify
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ __all__ = [
     "Proof",
     "Rules",
     "RulesError",
+    "Suggestion",
     "SurgeryError",
     "TensorSpec",
     "UnsafeError",
@@ -76,6 +78,8 @@ __all__ = [
     "remap",
     "rules_from_key_mapping",
     "rules_from_revise_keys",
+    "suggest",
+    "suggestion",
     "verify",
     "verify_lineage",
     "write",
@@ -104,6 +108,7 @@ __getattr__ = deferred(
         "load": "loading",
         "pre_hook": "loading",
         "remap": "loading",
+        "Suggestion": "mapping.writing",
         "Lineage": "planning",
         "Plan": "planning",
         "explain": "planning",
@@ -122,6 +127,8 @@ __getattr__ = deferred(
         "inspect": "surgery",
         "invert": "surgery",
         "plan": "surgery",
+        "suggest": "surgery",
+        "suggestion": "surgery",
         "verify": "verification",
     },
 )

@@ -16,11 +16,14 @@ from ckpt_surgeon.spec import Header
 if TYPE_CHECKING:
     from ckpt_surgeon.comparison import Diff, Digests
     from ckpt_surgeon.formats.protocol import Reader
+    from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.planning.optimizer import OptimizerMode, Optimizers
     from ckpt_surgeon.rules.rule import Rules
 
-__all__ = ["diff", "digest", "inspect", "invert", "plan"]
+__all__ = ["diff", "digest", "inspect", "invert", "plan", "suggest", "suggestion"]
+
+_MOST_MATCHED = 2000  # keys of both headers which a diff matches unasked; they take a second
 
 
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
@@ -56,6 +59,7 @@ def diff(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     values: bool = False,
+    suggest: bool = False,
     sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -63,6 +67,7 @@ def diff(
     """What stands between a source and a target, before any load, by headers alone; with rules: after them.
 
     values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`. sources: as of `plan`.
+    suggest: where names differ, there are no rules and few keys, count those of which `suggest` would be sure; see `Diff.suggested`.
     progress: as of `inspect`; of values, called with (bytes compared, bytes in all). Raises what `inspect` raises, RulesError, and
     ModelError for values of a model which has none. Differences are the answer, not an error.
     """
@@ -81,6 +86,8 @@ def diff(
         if known.rules:
             header, new = draft.header, draft.new
         found = compare(header, wanted.header, allow_missing=allow.missing, allow_unexpected=allow.unexpected, new=new)
+        if suggest and not known.rules and _is_puzzling(found) and len(header) + len(wanted.header) <= _MOST_MATCHED:
+            found = replace(found, suggested=_settled(header, wanted.header))
         if not values:
             return found
         from ckpt_surgeon.distance import compare_values
@@ -88,6 +95,20 @@ def diff(
 
         with open_others(others, draft.others) as readers:
             return replace(found, values=compare_values(found, draft, {"": given, **readers}, wanted, progress))
+
+
+def _is_puzzling(found: Diff) -> bool:
+    """Whether names differ on both sides in more than wrappers."""
+    explained = found.wrappers.matches if found.wrappers else 0
+    return bool(found.unexpected) and len(found.missing) > explained
+
+
+def _settled(source: Header, target: Header) -> int:
+    from ckpt_surgeon.mapping.calibration import MIN_CONFIDENCE
+    from ckpt_surgeon.mapping.matching import match
+
+    sure = [family for family in match(source, target).families if family.confidence >= MIN_CONFIDENCE]
+    return len({key for family in sure for link in family.links for key in link.targets if key in target.entries})
 
 
 def _opened(given: Any, role: str, *, needs_values: bool, arguments: Mapping[str, Any] | None, progress: Progress | None) -> Reader:
@@ -167,6 +188,40 @@ def invert(
     made = plan(source, rules, target, variables, **allowed, sources=sources, arguments=arguments, progress=progress)
     with uncollected():
         return invert_plan(made)
+
+
+def suggest(source: Any, target: Any, *, min_confidence: float | None = None, arguments: Mapping[str, Any] | None = None) -> Rules:
+    """The rules which take the keys of a source to those of a target, found in the two headers alone; see `suggestion`.
+
+    What is not sure is left out, so that a plan of these rules names it as missing. Raises what `inspect` raises.
+    """
+    return suggestion(source, target, min_confidence=min_confidence, arguments=arguments).rules
+
+
+def suggestion(
+    source: Any,
+    target: Any,
+    *,
+    min_confidence: float | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Suggestion:
+    """The same with all that is to be said about it: how sure each decision is, what is open, and the text of a rules file.
+
+    min_confidence: 0 to 1; a decision which is less sure becomes a question. Left out, what keeps 995 of 1000 keys right.
+    progress: as of `inspect`. Raises what `inspect` raises, and SurgeryError for a confidence out of range.
+    """
+    from ckpt_surgeon.mapping.calibration import MIN_CONFIDENCE
+    from ckpt_surgeon.mapping.matching import match
+    from ckpt_surgeon.mapping.writing import written
+
+    least = MIN_CONFIDENCE if min_confidence is None else min_confidence
+    if not 0 <= least <= 1:
+        raise SurgeryError(f"min_confidence is {least}; from 0 to 1 is allowed")
+    wanted = header_of(target, arguments=arguments, progress=progress)
+    given = header_of(source, arguments=arguments, progress=progress)
+    with uncollected():
+        return written(match(given, wanted), given, wanted, least)
 
 
 def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:

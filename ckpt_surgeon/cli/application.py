@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, str] = {
     "inspect": "ckpt_surgeon.cli.inspect",
     "diff": "ckpt_surgeon.cli.diff",
+    "suggest": "ckpt_surgeon.cli.suggest",
     "remap": "ckpt_surgeon.cli.remap",
     "explain": "ckpt_surgeon.cli.explain",
     "invert": "ckpt_surgeon.cli.invert",

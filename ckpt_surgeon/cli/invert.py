@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
 from ckpt_surgeon.cli.output import put
+from ckpt_surgeon.cli.rules_file import write_rules
 from ckpt_surgeon.cli.surgery_options import Given, rule_options
 
 __all__ = ["command"]
@@ -39,27 +39,8 @@ def command(source: str, target: str | None, out: str | None, given: Given, forc
         text = text_of(invert(source, given.rules, target, given.variables, **allowed, sources=given.sources, arguments=given.arguments))
         parse_rules(text, out or "the inverse")  # more rules than a file may hold are said now, not to whoever needs them
         if out is not None:
-            _write(out, text, force, _read(source, target, *others_of(given.rules or Rules(), given.sources).values()))
+            rules: tuple[str, ...] = click.get_current_context().params["rules"]
+            write_rules(out, text, force, [source, target, *rules, *others_of(given.rules or Rules(), given.sources).values()])
             return 0
     put(stdout, text)
     return 0
-
-
-def _read(*names: str | None) -> list[str]:
-    """The files and folders among what stands on the command line, none of which the rules may replace."""
-    import os
-
-    from ckpt_surgeon.sources import split_table
-
-    rules: tuple[str, ...] = click.get_current_context().params["rules"]
-    words = [split_table(name)[0] for name in (*names, *rules) if name is not None]
-    return [word for word in words if os.path.lexists(word)]
-
-
-def _write(path: str, text: str, force: bool, sources: Sequence[str]) -> None:
-    from ckpt_surgeon.output_file import OutputFile
-    from ckpt_surgeon.publishing import publish_file
-
-    with publish_file(path, force=force, sources=sources) as temporary, OutputFile(temporary) as file:
-        file.write(text.encode("utf-8"))
-        file.sync()

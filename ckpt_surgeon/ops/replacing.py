@@ -17,7 +17,7 @@ from ckpt_surgeon.ops.defaults import NameDefaults
 from ckpt_surgeon.ops.protocol import Body, Edit, Move
 from ckpt_surgeon.ops.selection import MOST_PROBLEMS, checked_template
 
-__all__ = ["Replace"]
+__all__ = ["Replace", "Replacer", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Replace(NameDefaults):
 
     def __post_init__(self) -> None:
         assign(self, pairs=text_pairs(self.pairs, self.name, blank=True))
-        _Replacer.of(self.pairs)
+        Replacer.of(self.pairs)
 
     def edits(self, keys: Sequence[str], target: Collection[str] | None) -> list[Edit]:
         """A move for each key which holds one of the runs."""
-        replacer = _Replacer.of(self.pairs)
+        replacer = Replacer.of(self.pairs)
         edits: list[Edit] = []
         problems: list[Problem] = []
         for key in keys:
@@ -83,14 +83,23 @@ class _Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class _Replacer:
+class Run:
+    """Segments `start` to `stop` of a key, and the text which takes their place (empty: none)."""
+
+    start: int
+    stop: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replacer:
     """The pairs by the segment with which they start, the longest first; `anywhere` are those which start with a wildcard."""
 
     starting: Mapping[str, Sequence[_Pair]]
     anywhere: Sequence[_Pair]
 
     @classmethod
-    def of(cls, pairs: Mapping[str, str]) -> _Replacer:
+    def of(cls, pairs: Mapping[str, str]) -> Replacer:
         """From the texts; RulesError for one which is wrong."""
         parsed = sorted((_pair(*item) for item in pairs.items()), key=lambda pair: pair.rank)
         starting: dict[str, list[_Pair]] = {}
@@ -105,22 +114,28 @@ class _Replacer:
         segments = key.split(".")
         if not self.anywhere and self.starting.keys().isdisjoint(segments):
             return None
+        runs = self.runs(key)
         parts: list[str] = []
         at = 0
-        is_found = False
-        while at < len(segments):
-            found = self._longest(key, segments, at) if self.anywhere or segments[at] in self.starting else None
-            if found is None:
-                parts.append(segments[at])
-                at += 1
-                continue
-            length, text = found
-            parts += [text] if text else []
-            at += length
-            is_found = True
+        for run in runs:
+            parts += [*segments[at : run.start], *([run.text] if run.text else ())]
+            at = run.stop
+        parts += segments[at:]
         if not parts:
             raise RulesError(f"replace: nothing would be left of the name {escape(key)}", hint="Use `drop` to leave a key out.")
-        return ".".join(parts) if is_found else None
+        return ".".join(parts) if runs else None
+
+    def runs(self, key: str) -> list[Run]:
+        """The runs which are replaced, from left to right."""
+        segments = key.split(".")
+        runs: list[Run] = []
+        at = 0
+        while at < len(segments):
+            found = self._longest(key, segments, at) if self.anywhere or segments[at] in self.starting else None
+            if found is not None:
+                runs.append(Run(at, at + found[0], found[1]))
+            at += found[0] if found is not None else 1
+        return runs
 
     def _longest(self, key: str, segments: Sequence[str], at: int) -> tuple[int, str] | None:
         """(its number of segments, its replacement) of the run to be replaced at this place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from ckpt_surgeon.report.page import Block, Column, Line, Page, Section, Table
+from ckpt_surgeon.report.page import Block, Code, Column, Line, Page, Section, Table
 
 __all__ = ["render_html"]
 
@@ -34,6 +34,8 @@ def _block(block: Block) -> str:
         return f'<p class="{block.tone}">{escape(block.text)}</p>'
     if isinstance(block, Section):
         return f'<h2 class="{block.tone}">{escape(block.title)}</h2>'
+    if isinstance(block, Code):
+        return f"<pre><code>{escape(block.text)}</code></pre>"
     return _table(block)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ckpt_surgeon.report.page import Block, Column, Line, Page, Section, Table
+from ckpt_surgeon.report.page import Block, Code, Column, Line, Page, Section, Table
 
 __all__ = ["render_markdown"]
 
@@ -22,6 +22,9 @@ def _block(block: Block) -> str:
         return _escaped(block.text)
     if isinstance(block, Section):
         return f"## {_escaped(block.title)}"
+    if isinstance(block, Code):
+        fence = "`" * (_longest_run(block.text, least=2) + 1)
+        return f"{fence}yaml\n{block.text}{fence}"
     return _table(block)
 
 
@@ -37,10 +40,15 @@ def _cell(text: str, column: Column) -> str:
 
 def _code(text: str) -> str:
     """A code span, fenced by one backtick more than the text holds in a row."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    longest = _longest_run(text)
     pad = " " if longest else ""
     fence = "`" * (longest + 1)
     return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
+
+
+def _longest_run(text: str, least: int = 0) -> int:
+    """How many backticks the text holds in a row at most, or `least`."""
+    return max([least, *(len(run) for run in re.findall("`+", text))])
 
 
 def _escaped(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-__all__ = ["SCHEMA_VERSION", "Block", "Column", "Document", "Line", "Page", "Report", "Section", "Table", "Tone"]
+__all__ = ["SCHEMA_VERSION", "Block", "Code", "Column", "Document", "Line", "Page", "Report", "Section", "Table", "Tone"]
 
 SCHEMA_VERSION = 1
 
@@ -51,7 +51,14 @@ class Table:
         return Table(tuple(self.columns[i] for i in used), tuple(tuple(row[i] for i in used) for row in self.rows))
 
 
-Block = Line | Section | Table
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A text of several lines, shown as it is: a rules file."""
+
+    text: str
+
+
+Block = Line | Section | Table | Code
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt_surgeon.report.page import Block, Column, Line, Page, Section, Table, Tone
+from ckpt_surgeon.report.page import Block, Code, Column, Line, Page, Section, Table, Tone
 
 __all__ = ["render_text"]
 
@@ -32,6 +32,8 @@ def _block(block: Block, color: bool) -> str:
         return _painted(block.text, block.tone, color) + "\n"
     if isinstance(block, Section):
         return _painted(block.title, block.tone, color, bold=True) + "\n"
+    if isinstance(block, Code):
+        return block.text
     return _table(block)
 
 

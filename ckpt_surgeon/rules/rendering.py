@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ckpt_surgeon.rules.finetune import Finetune
     from ckpt_surgeon.rules.rule import Allow, Rule, Rules
 
-__all__ = ["document_of", "text_of"]
+__all__ = ["document_of", "document_text", "text_of"]
+
+
+_HEAD = f"version: {VERSION}\nrules:\n"  # before comments which stand before the first rule
 
 
 def text_of(rules: Rules) -> str:
@@ -32,6 +35,14 @@ def text_of(rules: Rules) -> str:
       - drop: ["fc.**", "aux.**"]
     """
     return write_yaml(document_of(rules))
+
+
+def document_text(document: Mapping[str, Any], comments: Sequence[str] = (), last: Sequence[Mapping[str, Any]] = ()) -> str:
+    """A document as a YAML text: its rules, these lines, then the last rules, and the other sections."""
+    sections = {word: part for word, part in document.items() if word not in ("version", "rules")}
+    rules = write_yaml({"version": VERSION, "rules": document["rules"]}) if document["rules"] or not last else _HEAD
+    ending = write_yaml({"rules": list(last)}).partition("\n")[2] if last else ""
+    return rules + "".join(f"{line}\n" for line in comments) + ending + (write_yaml(sections) if sections else "")
 
 
 def document_of(rules: Rules) -> dict[str, Any]:

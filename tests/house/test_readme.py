@@ -8,7 +8,7 @@ from code_blocks import Block, blocks_of
 from console import Terminal, matches
 
 READMES = ("README.md", "README.zh-CN.md")
-PAGES_WITH_RULES = ("docs/rules.md", "docs/ops.md")
+PAGES_WITH_RULES = ("docs/rules.md", "docs/ops.md", "docs/suggest.md")
 SHOWN_ONLY = {"", "text"}
 
 

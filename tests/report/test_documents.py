@@ -9,6 +9,7 @@ import pytest
 from report_samples import DIGESTS, HEADER, LINEAGE, MIXED, PLAN, PROOF, SAME, WRAPPED, named
 from test_explanation_report import BACK, FORTH
 from test_outcome_report import VERIFIED
+from test_suggestion_report import OPEN, SETTLED, UNKNOWN
 from test_values_report import EQUAL, VALUES
 
 from ckpt_surgeon.errors import Problem
@@ -20,10 +21,11 @@ from ckpt_surgeon.report.plan import PlanReport
 from ckpt_surgeon.report.provenance import OriginReport, ProofReport
 from ckpt_surgeon.report.recovery import RecoveryReport
 from ckpt_surgeon.report.rendering import render
+from ckpt_surgeon.report.suggestion import SuggestionReport
 from ckpt_surgeon.spec import Header
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
-NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery", "proof")
+NAMES = ("header", "diff", "plan", "outcome", "explanation", "recovery", "proof", "suggestion")
 
 REPORTS = {
     "header": [
@@ -54,6 +56,7 @@ REPORTS = {
         ExplanationReport(replace(BACK, entry=None, recipe=None)),
         *(OriginReport(key, HEADER, LINEAGE) for key in ("fc.weight", "conv.weight", "extra", "old.conv.weight", "gone")),
     ],
+    "suggestion": [SuggestionReport(found, "a.pth", "net:flow") for found in (SETTLED, OPEN, UNKNOWN)],
     "recovery": [RecoveryReport("a.pth", done) for done in ("nothing", "finished", "undone")],
     "proof": [ProofReport(PROOF, "a.safetensors"), ProofReport(replace(PROOF, digested=6, made_anew=5, left_out=("fc.bias",)), "a.pth")],
 }

@@ -1,0 +1,90 @@
+"""How far two modules of different shapes may be one module, and by which op its tensor becomes the other's."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ckpt_surgeon.mapping.links import Change
+from ckpt_surgeon.mapping.tree import Node, Tensor
+from ckpt_surgeon.mapping.words import meanings
+
+__all__ = ["NEVER", "changes", "fit", "main"]
+
+NEVER = -10.0
+_TO_KERNEL_LAST = ((3, 2, 0, 1), (2, 3, 0, 1))  # [h, w, in, out], and a depthwise kernel's [h, w, in, 1]
+_TO_KERNEL_FIRST = ((2, 3, 1, 0), (2, 3, 0, 1))  # back to them
+
+
+@lru_cache(maxsize=1 << 16)
+def main(module: Node) -> Tensor:
+    """The module's largest tensor."""
+    return max(module.tensors, key=lambda tensor: tensor.spec.numel)
+
+
+def fit(target: Node, source: Node) -> float:
+    """How well two modules of other shapes fit: from 0 (barely) to 1 (nearly the same); far below 0 where no op leads there."""
+    left, right = main(target), main(source)
+    if left.spec.dtype.is_float != right.spec.dtype.is_float or _contradict(target, source):
+        return NEVER
+    a, b = left.spec.shape, right.spec.shape
+    if left.squeezed == right.squeezed:
+        return 0.6
+    if left.spec.numel == right.spec.numel:
+        return 0.6 if left.sizes == right.sizes else 0.5 if a[0] == b[0] else NEVER
+    if _other_channels(a, b) or _inflated(a, b):
+        return 0.4
+    if len(left.squeezed) == len(right.squeezed) == 2 and left.squeezed[-1] == right.squeezed[-1] and _positions(target, source):
+        return 0.4
+    return NEVER
+
+
+def _contradict(target: Node, source: Node) -> bool:
+    """Whether tensors of one role, but the largest, have different shapes."""
+    others = {tensor.role: tensor.squeezed for tensor in source.tensors if tensor is not main(source)}
+    left = (tensor for tensor in target.tensors if tensor is not main(target))
+    return any(others.get(tensor.role, tensor.squeezed) != tensor.squeezed for tensor in left)
+
+
+def _positions(target: Node, source: Node) -> bool:
+    return "pos" in meanings(target.path) and "pos" in meanings(source.path)
+
+
+def _other_channels(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return len(a) == len(b) > 2 and a[0] == b[0] and a[2:] == b[2:]
+
+
+def _inflated(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return len(a) == len(b) + 1 == 5 and a[:2] == b[:2] and a[3:] == b[2:]
+
+
+def _turned(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of dims which takes a kernel from one layout to the other; None where no known layout does."""
+    if len(a) != 4 or len(b) != 4 or sum(size > 1 for size in a) < 2:
+        return None
+    layouts = _TO_KERNEL_LAST if b[0] * b[1] <= b[2] * b[3] else _TO_KERNEL_FIRST
+    return next((dims for dims in layouts if a == tuple(b[dim] for dim in dims)), None)
+
+
+def changes(target: Tensor, source: Tensor) -> tuple[Change, ...]:
+    """The ops which give `source` the shape of `target`, in order; none where the bytes stay."""
+    a, b = target.spec.shape, source.spec.shape
+    if a == b:
+        return ()
+    if len(a) == len(b) == 2 and a == b[::-1]:
+        return (Change("transpose"),)
+    if (dims := _turned(a, b)) is not None:
+        return (Change("permute", (("dims", dims),)),)
+    reshape = Change("reshape", (("shape", a),))
+    if len(b) == 2 and b[0] != b[1] and target.squeezed == b[::-1]:
+        return Change("transpose"), reshape
+    if len(a) == 2 and a[0] != a[1] and source.squeezed == a[::-1]:
+        return Change("reshape", (("shape", a[::-1]),)), Change("transpose")
+    return (reshape if target.spec.numel == source.spec.numel else _resized(a, b),)
+
+
+def _resized(a: tuple[int, ...], b: tuple[int, ...]) -> Change:
+    if _inflated(a, b):
+        return Change("inflate", (("mode", "mean"), ("time", a[2])))
+    if _other_channels(a, b):
+        return Change("adapt_in_channels", (("mode", "sum" if a[1] == 1 else "mean"), ("in_channels", a[1])))
+    return Change("resample_pos_embed", (("source_grid", "square"), ("target_grid", "target")))

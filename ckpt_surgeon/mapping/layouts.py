@@ -1,0 +1,56 @@
+"""Which way square matrices lie: what shapes can't say of them, the others of their kind do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ckpt_surgeon.mapping.calibration import BOTH_WAYS, TURNED_ALIKE
+from ckpt_surgeon.mapping.fitting import main
+from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.words import meanings
+
+__all__ = ["EITHER_WAY", "turn"]
+
+EITHER_WAY = "a square matrix: whether it is transposed is not to be seen"
+
+Kind = tuple[str, str, bool, bool, bool]
+
+
+def turn(matches: Sequence[Match]) -> list[Match]:
+    """The matches, square matrices turned where all others of their kind are; unsure where some are and some aren't."""
+    turned: Counter[Kind] = Counter(_kind(match) for match in matches if _is_turned(match) is True)
+    straight: Counter[Kind] = Counter(_kind(match) for match in matches if _is_turned(match) is False)
+    return [_settle(match, turned, straight) if _is_square(match) else match for match in matches]
+
+
+def _kind(match: Match) -> Kind:
+    """Bare matrices, tables of embeddings, layers, and those in blocks may lie in ways of their own."""
+    nodes = match.targets[0], match.sources[0]
+    table = any("embed" in meanings(node.path[-2:]) for node in nodes)
+    bias = any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
+    return main(nodes[0]).role, main(nodes[1]).role, table, bias, bool(nodes[0].numbers)
+
+
+def _is_turned(match: Match) -> bool | None:
+    """Whether a matrix which is not square is turned; None for all else."""
+    left, right = main(match.targets[0]).spec.shape, main(match.sources[0]).spec.shape
+    if match.form != "plain" or len(left) != 2 or len(right) != 2 or left[0] == left[1]:
+        return None
+    return left == right[::-1]
+
+
+def _is_square(match: Match) -> bool:
+    left, right = main(match.targets[0]).spec.shape, main(match.sources[0]).spec.shape
+    return match.form == "plain" and left == right and len(left) == 2 and left[0] == left[1] > 1
+
+
+def _settle(match: Match, turned: Counter[Kind], straight: Counter[Kind]) -> Match:
+    kind = _kind(match)
+    if turned[kind] and not straight[kind]:
+        return replace(match, turned=True, confidence=match.confidence * TURNED_ALIKE, why=f"{match.why}; turned as all of its kind")
+    bare = (kind[0] == "") != (kind[1] == "")
+    if turned[kind] or (bare and not straight[kind]):
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=EITHER_WAY)
+    return match

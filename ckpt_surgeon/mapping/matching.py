@@ -1,0 +1,80 @@
+"""From two headers to a mapping: which keys of the source are which of the target, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ckpt_surgeon.mapping.aligning import Aligner
+from ckpt_surgeon.mapping.choosing import Orders
+from ckpt_surgeon.mapping.doubts import doubted
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, Naming
+from ckpt_surgeon.mapping.families import families
+from ckpt_surgeon.mapping.layouts import turn
+from ckpt_surgeon.mapping.links import Mapping
+from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.tree import Node, Trees
+from ckpt_surgeon.spec import Header
+
+__all__ = ["match"]
+
+
+_SURE = 0.95
+_STRANGE = 0.2  # what speaks against a match and can't make it unsure by itself
+
+
+def match(source: Header, target: Header) -> Mapping:
+    """The mapping of `source` to `target`, from keys, shapes, dtypes and order alone."""
+    trees = Trees()
+    left, right = trees.tree(target), trees.tree(source)
+    orders = _orders(left, right)
+    first = Aligner(Evidence(orders, Lexicon()))
+    matches = first.align(left, right, last=True)
+    evidence = Evidence(orders, Lexicon(matches, first.pairs), Naming.of(matches))
+    found = matches if _is_settled(matches, evidence, left, right) else Aligner(evidence).align(left, right, last=True)
+    made = families(doubted(turn(found)))
+    links = [link for family in made for link in family.links]
+    given = {key for link in links for key in link.targets}
+    used = {key for link in links for key in link.sources}
+    return Mapping(made, tuple(key for key in target if key not in given), tuple(key for key in source if key not in used))
+
+
+def _is_settled(matches: Sequence[Match], evidence: Evidence, target: Node, source: Node) -> bool:
+    """Whether what the matches tell of names can change none of them, nor add one."""
+    left = sum(len(match.targets) for match in matches) < len(target.modules)
+    right = sum(len(match.sources) for match in matches) < len(source.modules)
+    if left and right:
+        return False
+    return all(match.confidence >= _SURE and _strangeness(match, evidence) < _STRANGE for match in matches)
+
+
+def _strangeness(match: Match, evidence: Evidence) -> float:
+    return evidence.strangeness(match.targets[0], match.sources[0]) if match.form == "plain" else 0.0
+
+
+def _orders(target: Node, source: Node) -> Orders:
+    """Whether places tell anything: a sorted file's don't, and two files whose unmistakable modules stand in other orders don't."""
+    return Orders(not _is_sorted(target), not _is_sorted(source), _agreement(target, source))
+
+
+def _is_sorted(tree: Node) -> bool:
+    keys = [tensor.key for module in sorted(tree.modules, key=lambda node: node.first) for tensor in module.tensors]
+    return keys == sorted(keys)
+
+
+def _agreement(target: Node, source: Node) -> float:
+    """How many neighbors among the modules with shapes of their own stand in the same order in both files, 0 to 1."""
+    left, right = _lone(target), _lone(source)
+    shared = sorted((node.first, right[signature].first) for signature, node in left.items() if signature in right)
+    if len(shared) < 2:
+        return 0.5
+    places = [place for _, place in shared]
+    return sum(a < b for a, b in pairwise(places)) / (len(places) - 1)
+
+
+def _lone(tree: Node) -> dict[int, Node]:
+    """The modules whose shapes no other has, by signature."""
+    groups: dict[int, list[Node]] = {}
+    for module in tree.modules:
+        groups.setdefault(module.signature, []).append(module)
+    return {signature: nodes[0] for signature, nodes in groups.items() if len(nodes) == 1}
