@@ -1,0 +1,117 @@
+"""Both models run on the same input: which of the open ways gives the same outputs, and whether the whole does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt_surgeon.comparison import fills_itself
+from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.mapping import links
+from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
+from ckpt_surgeon.planning import Derived
+from ckpt_surgeon.probing.bench import Bench
+from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, reason, told
+from ckpt_surgeon.probing.deciding import Verdict, judged
+from ckpt_surgeon.probing.groups import Group, open_groups
+from ckpt_surgeon.probing.inputs import inputs_of
+from ckpt_surgeon.probing.models import models_of
+from ckpt_surgeon.probing.order import match_in_order
+from ckpt_surgeon.probing.running import Trace, traced
+from ckpt_surgeon.probing.settling import with_families
+from ckpt_surgeon.spec import Header
+
+__all__ = ["Probe", "Probed", "probed"]
+
+_ROUNDS = 2  # a group may hang on one which runs later
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe needs.
+
+    inputs: `1x3x224x224`, `pkg.module:inputs`, a function, or the arguments. source_model: SOURCE's module, where SOURCE is a
+    checkpoint. seed: of all that is drawn. most: runs of the target by which ways are tried.
+    """
+
+    inputs: Any
+    source_model: Any = None
+    seed: int = 0
+    most: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A mapping with what a probe has settled, and what it says of the whole."""
+
+    mapping: links.Mapping
+    remark: str
+
+
+def probed(probe: Probe, source: Any, target: Any, headers: tuple[Header, Header], least: float, arguments: Mapping[str, Any]) -> Probed:
+    """Match two headers in the order in which their models run, and settle what is less sure than `least` by their outputs.
+
+    source, target: as given; at least TARGET has to be a model. headers: theirs. Both models are run in float32, with SOURCE's
+    weights a little shaken, so that none are alike by chance. Raises ModelError, and what reading SOURCE raises.
+    """
+    if probe.inputs is None:
+        raise ModelError("a probe needs an input", hint="--probe-input 1x3x224x224, or pkg.module:inputs")
+    models = models_of(source, target, probe.source_model, headers[0], arguments, probe.seed)
+    inputs = inputs_of(probe.inputs, probe.seed)
+    traces = traced(models.source, inputs, probe.seed), traced(models.target, inputs, probe.seed)
+    mapping = match_in_order(*headers, traces, models.names)
+    groups = sorted(open_groups(mapping, least, *headers), key=lambda group: _first_call(group, traces[1]))
+    bench = Bench(models, inputs, headers, probe.seed, _used(mapping))
+    _put_all(bench, mapping, headers)
+    search = _searched(bench, groups, probe.most)
+    final = bench.run()
+    families = concluded(mapping.families, search, final)
+    is_whole = not search.open and _is_whole(mapping, headers)
+    if is_whole and final.is_other and final.distance is not None:
+        families = astray(families, final)
+    return Probed(with_families(families, *headers), told(final))
+
+
+def _first_call(group: Group, trace: Trace) -> int:
+    found = [place for key in group.targets if (place := trace.first_calls.get(key.rpartition(".")[0])) is not None]
+    return min(found, default=-1)
+
+
+def _used(mapping: links.Mapping) -> set[str]:
+    """Every key of the source which any way takes."""
+    ways = [each for family in mapping.families for each in (family.links, *(other.links for other in family.alternatives))]
+    return {key for found in ways for link in found for key in link.sources}
+
+
+def _put_all(bench: Bench, mapping: links.Mapping, headers: tuple[Header, Header]) -> None:
+    for family in mapping.families:
+        if bench.has(family.links) and not refused(family.links, *headers):
+            bench.put(family.links)
+
+
+def _searched(bench: Bench, groups: Sequence[Group], most: int) -> Search:
+    """Decide the groups in the order in which they run, and once more those which may hang on a later one."""
+    waiting = [group for group in groups if all(bench.has(links) for options in group.options for links in options)]
+    closed = {group: LACKING for group in groups if group not in waiting}
+    clear: list[Verdict] = []
+    left: dict[Group, str] = {}
+    for _ in range(_ROUNDS):
+        verdicts = {group: judged(bench, group, most - bench.runs) for group in waiting}
+        found = [verdict for verdict in verdicts.values() if verdict is not None and verdict.is_clear]
+        clear += found
+        decided = {verdict.group for verdict in found}
+        left = {group: reason(verdict) for group, verdict in verdicts.items() if group not in decided}
+        if not found:
+            break
+        waiting = list(left)
+    return Search(tuple(clear), closed | left)
+
+
+def _is_whole(mapping: links.Mapping, headers: tuple[Header, Header]) -> bool:
+    """Whether equal outputs are to be expected: nothing stays as it was built, and no op changes what is computed."""
+    made = {key for family in mapping.families for link in family.links for key in link.targets}
+    if any(not fills_itself(key, headers[1], made) for key in mapping.missing):
+        return False
+    recipes = [recipe for family in mapping.families for recipe in wanted_recipes(family.links, *headers).values()]
+    return all(recipe.op.contract == "exact" for recipe in recipes if isinstance(recipe, Derived))

@@ -1,0 +1,89 @@
+"""One run of a module: its outputs, and which of its parts were called, in which order, with what."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.model.seeding import seeded
+from ckpt_surgeon.probing.inputs import Inputs
+from ckpt_surgeon.probing.likeness import Moments, moments, tensors_of
+
+__all__ = ["Call", "Trace", "traced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a part: its name in the module, and what it was given."""
+
+    name: str
+    given: tuple[Moments, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """calls: in the order in which they began. made: what each call gave back. outputs: the module's own."""
+
+    calls: tuple[Call, ...]
+    made: tuple[Moments, ...]
+    outputs: tuple[Tensor, ...]
+
+    @cached_property
+    def first_calls(self) -> dict[str, int]:
+        """Each part which was called -> the place of its first call."""
+        return {call.name: place for place, call in reversed([*enumerate(self.calls)])}
+
+
+def traced(module: nn.Module, inputs: Inputs, seed: int) -> Trace:
+    """Run the module in evaluation mode, without gradients, its random numbers drawn from the seed.
+
+    Raises ModelError when its own code fails.
+    """
+    calls: list[Call] = []
+    made: list[Moments] = []
+    args, kwargs = copy.deepcopy((inputs.args, dict(inputs.kwargs)))
+    with _hooked(module, calls, made), torch.no_grad(), _slow_attention(), seeded(seed), contextlib.redirect_stdout(sys.stderr):
+        try:
+            outputs = module.eval()(*args, **kwargs)
+        except Exception as error:  # forward is the user's code
+            text = " ".join(str(error).split())[:300]
+            hint = "give inputs which both models take: --probe-input 1x3x224x224, or pkg.module:inputs"
+            raise ModelError(f"{type(module).__name__} failed on the probe's inputs: {type(error).__name__}: {text}", hint=hint) from error
+    return Trace(tuple(calls), tuple(made), tuple(tensor.detach().clone() for tensor in tensors_of(outputs)))
+
+
+@contextmanager
+def _hooked(module: nn.Module, calls: list[Call], made: list[Moments]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, part in module.named_modules():
+
+            def before(_: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], name: str = name) -> None:
+                calls.append(Call(name, tuple(map(moments, tensors_of((args, kwargs))))))
+
+            def after(_: nn.Module, args: Sequence[Any], output: Any) -> None:
+                made.extend(map(moments, tensors_of(output)))
+
+            for handle in (part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)):
+                stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """torch's fused attention calls no parts: nothing of it would be seen."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
