@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["diff", "digest", "inspect", "invert", "plan", "suggest", "suggestion"]
 
+_MOST_MATCHED = 2000  # keys of both headers which a diff matches unasked; they take a second
+
 
 def inspect(path: Any, *, arguments: Mapping[str, Any] | None = None, progress: Progress | None = None) -> Header:
     """The header of a checkpoint (or of a model): an ordered table key -> TensorSpec. No weight is read.
@@ -57,6 +59,7 @@ def diff(
     allow_missing: Iterable[str] = (),
     allow_unexpected: Iterable[str] = (),
     values: bool = False,
+    suggest: bool = False,
     sources: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -64,6 +67,7 @@ def diff(
     """What stands between a source and a target, before any load, by headers alone; with rules: after them.
 
     values: compare the values of the tensors which match, too, a piece at a time; see `Diff.values`. sources: as of `plan`.
+    suggest: where names differ, there are no rules and few keys, count those of which `suggest` would be sure; see `Diff.suggested`.
     progress: as of `inspect`; of values, called with (bytes compared, bytes in all). Raises what `inspect` raises, RulesError, and
     ModelError for values of a model which has none. Differences are the answer, not an error.
     """
@@ -82,6 +86,8 @@ def diff(
         if known.rules:
             header, new = draft.header, draft.new
         found = compare(header, wanted.header, allow_missing=allow.missing, allow_unexpected=allow.unexpected, new=new)
+        if suggest and not known.rules and _is_puzzling(found) and len(header) + len(wanted.header) <= _MOST_MATCHED:
+            found = replace(found, suggested=_settled(header, wanted.header))
         if not values:
             return found
         from ckpt_surgeon.distance import compare_values
@@ -89,6 +95,20 @@ def diff(
 
         with open_others(others, draft.others) as readers:
             return replace(found, values=compare_values(found, draft, {"": given, **readers}, wanted, progress))
+
+
+def _is_puzzling(found: Diff) -> bool:
+    """Whether names differ on both sides in more than wrappers."""
+    explained = found.wrappers.matches if found.wrappers else 0
+    return bool(found.unexpected) and len(found.missing) > explained
+
+
+def _settled(source: Header, target: Header) -> int:
+    from ckpt_surgeon.mapping.calibration import MIN_CONFIDENCE
+    from ckpt_surgeon.mapping.matching import match
+
+    sure = [family for family in match(source, target).families if family.confidence >= MIN_CONFIDENCE]
+    return len({key for family in sure for link in family.links for key in link.targets if key in target.entries})
 
 
 def _opened(given: Any, role: str, *, needs_values: bool, arguments: Mapping[str, Any] | None, progress: Progress | None) -> Reader:

@@ -24,7 +24,8 @@ def command(view: View, source: str, target: str, values: bool, stat: bool, give
     from ckpt_surgeon.report.diff import DiffReport
     from ckpt_surgeon.surgery import diff
 
-    options: dict[str, Any] = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected, "values": values}
+    options: dict[str, Any] = {"allow_missing": given.allow_missing, "allow_unexpected": given.allow_unexpected}
+    options |= {"values": values, "suggest": not stat}
     options |= {"sources": given.sources, "arguments": given.arguments}
     with view.progress("reading") as progress:
         found = diff(source, target, given.rules, given.variables, **options, progress=progress)

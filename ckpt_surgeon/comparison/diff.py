@@ -28,6 +28,7 @@ class Diff:
     casts: matched keys whose dtypes differ -> (source, target). filled: buffers which torch fills itself.
     allowed: missing or unexpected keys which were said to be so. wrappers, nearest: guesses at what the names have in common.
     values: what a comparison of the matched tensors' values came to; None where none was asked for.
+    suggested: of how many target keys names, shapes and places tell surely what they are; None where that was not looked for.
     """
 
     missing: Mapping[str, Entry]
@@ -42,6 +43,7 @@ class Diff:
     nearest: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     values: Values | None = None
+    suggested: int | None = None
 
     @property
     def coverage(self) -> float:

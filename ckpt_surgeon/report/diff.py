@@ -59,6 +59,7 @@ class DiffReport:
             "allowed": list(diff.allowed),
             "wrappers": self._wrappers_document(),
             "nearest": dict(diff.nearest),
+            "suggested": diff.suggested,
             "notes": list(diff.notes),
             "values": self._values_document(),
         }
@@ -132,6 +133,9 @@ class DiffReport:
             matches = diff.wrappers.matches
             rows = ((escape(diff.wrappers.rule, limit=400),),)
             blocks += [Section(f"wrappers: {matches} more names would agree with this rule"), Table((Column("rule", "code"),), rows)]
+        if diff.suggested:
+            wanted = len(diff.matched) + len(diff.missing) + len(diff.mismatched)
+            blocks.append(Section(f"suggest: what {diff.suggested} of {wanted} keys are can be told; `suggest` writes the rules"))
         explained = diff.wrappers.matches if diff.wrappers is not None else 0
         if not diff.nearest or explained == len(diff.missing):
             return blocks

@@ -229,6 +229,6 @@ def test_twin_parts_are_one_question() -> None:
     (question,) = found.questions
     assert question.targets == tuple(target)
     assert [list(answer.entries) for answer in question.answers] == [
-        [{"drop": "key.**"}, {"align_names": {"prefixes": "query."}}],
-        [{"drop": "query.**"}, {"align_names": {"prefixes": "key."}}],
+        [{"drop": "key.**"}, {"strip_prefix": "query."}],
+        [{"drop": "query.**"}, {"strip_prefix": "key."}],
     ]

@@ -109,9 +109,9 @@ def test_no_pair_of_names_is_there_for_nothing(name: str) -> None:
     [
         ("tsm_r50_kinetics_shift_to_noshift", ["drop", "align_names"]),
         ("tsm_r50_noshift_to_shift", ["drop", "align_names"]),
-        ("tsm_r50_rgb_dp_to_flow_nodp", ["drop", "align_names", "adapt_in_channels"]),
+        ("tsm_r50_rgb_dp_to_flow_nodp", ["drop", "strip_prefix", "adapt_in_channels"]),
         ("timm_r50_rgb_to_gray_newhead", ["drop", "adapt_in_channels"]),
-        ("torchvision_r50_to_mmpretrain", ["drop", "align_names"]),
+        ("torchvision_r50_to_mmpretrain", ["drop", "add_prefix"]),
         ("hf_v4_to_v5_mixtral", ["rename", "concat", "stack", "stack"]),
         ("openai_clip_vitb32_to_timm_vit", ["keep", "rename", "fit", "transpose"]),
     ],

@@ -97,7 +97,7 @@ def _patterns(each: _Alike) -> Iterator[str]:
     yield each.pattern
     yield from (".".join(segments[:n]) + ".*" for n in (len(segments) - 1,) if n)
     yield from (".".join(segments[:n]) + ".**" for n in range(1, len(segments) - 1))
-    yield from ("**." + ".".join(segments[-n:]) for n in range(1, min(_MOST_TAIL, len(segments) - 1) + 1))
+    yield from ("**." + ".".join(segments[-n:]) for n in range(min(_MOST_TAIL, len(segments) - 1), 0, -1))
 
 
 def _by_module(mixed: Sequence[str], names: Collection[str], asked: set[str]) -> Iterator[str]:

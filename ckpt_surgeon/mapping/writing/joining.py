@@ -20,6 +20,7 @@ Group = tuple[tuple[str, ...], tuple[str, ...]]
 _BETWEEN = ("\n",)  # a segment between two keys of a list; a key which holds it is written out
 _WORDS = re.compile("([A-Za-z]+)")
 _WILD = re.compile(r"[*{}\n\x01]|^re:")
+_HEAD = "block"  # the path before what an op works on
 _NAMES = ("leaf", "part", "side")  # of alternatives by which what is said of several families differs
 
 
@@ -40,6 +41,7 @@ def joined(groups: Sequence[Group], names: Collection[str]) -> Iterator[tuple[st
     said += [_Said(tuple(map(quoted, one[0])), one[1], (one,)) for one in groups if one not in done]
     for name in _NAMES:
         said = list(_merged(said, name, table))
+    said = list(_beheaded(said, table))
     for each in said:
         yield _short(each.sources), _short(each.targets)
 
@@ -109,6 +111,28 @@ def _merged(said: Sequence[_Said], name: str, table: list[str]) -> Iterator[_Sai
             waiting = [other for at, other in enumerate(waiting) if at not in chosen]
             first = merged
         yield first
+
+
+def _beheaded(said: Sequence[_Said], table: list[str]) -> Iterator[_Said]:
+    """Those which differ in nothing but where their sources and targets both stand are said as one, with a path."""
+    groups: dict[tuple[str, str], list[_Said]] = {}
+    for each in said:
+        if len(each.sources) == len(each.targets) == 1:
+            groups.setdefault(_without_head(each), []).append(each)
+        else:
+            yield each
+    for (source, target), members in groups.items():
+        groups_of = tuple(one for each in members for one in each.groups)
+        merged = _Said((f"{{{_HEAD}:path}}.{source}",), (f"{{{_HEAD}}}.{target}",), groups_of)
+        yield from [merged] if len(members) > 1 and _is_right(merged, table) else members
+
+
+def _without_head(said: _Said) -> tuple[str, str]:
+    """The one source and the one target without the segments with which both begin, but for the last of these."""
+    sources, targets = (text.split(".") for text in (said.sources[0], said.targets[0]))
+    pairs = list(zip(sources, targets, strict=False))
+    same = next((at for at, (one, other) in enumerate(pairs) if one.replace(":int", "") != other), len(pairs))
+    return ".".join(sources[max(same - 1, 0) :]), ".".join(targets[max(same - 1, 0) :])
 
 
 def _words(said: _Said) -> list[list[str]]:

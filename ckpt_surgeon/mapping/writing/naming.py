@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,8 +74,8 @@ def name_ops(naming: Naming) -> list[NameOp]:
 
 
 def _cost(ops: Sequence[NameOp]) -> float:
-    """Pairs, and half a one for each rule."""
-    return sum(map(size_of, ops)) + len(ops) / 2
+    """Pairs, and half a one for each rule which holds some; a prefix is read at a glance."""
+    return sum(map(size_of, ops)) + sum(not isinstance(op, StripPrefix | AddPrefix) for op in ops) / 2
 
 
 def _sample(naming: Naming, families: Sequence[Numbered], most: int) -> Naming:
@@ -93,14 +94,21 @@ def _some(things: Sequence[_T], most: int) -> Sequence[_T]:
 
 
 def _candidates(naming: Naming) -> Iterator[list[NameOp]]:
-    """Ways to say it, the plainest first."""
-    yield from _alignments(naming)
+    """Ways to say it, the plainest first; ways which the ops themselves refuse are left out."""
+    with suppress(RulesError):
+        yield from _alignments(naming)
     for stripped, added in _prefixes(naming.moves):
-        before = [*([StripPrefix(stripped)] if stripped else []), *([AddPrefix(added)] if added else [])]
-        yield from ([*before, *ops] for ops in _inner(_after(before, naming.moves)))
-        if added and all(place.startswith(added) and place != added for place in naming.moves.values()):
-            moves = {key: place.removeprefix(added) for key, place in naming.moves.items()}
-            yield from ([*before[:-1], *ops, AddPrefix(added)] for ops in _inner(_after(before[:-1], moves)))
+        with suppress(RulesError):
+            yield from _behind(stripped, added, naming.moves)
+
+
+def _behind(stripped: str, added: str, moves: Mapping[str, str]) -> Iterator[list[NameOp]]:
+    """Ways which begin with these prefixes, or end with the one which is added."""
+    before: list[NameOp] = [*([StripPrefix(stripped)] if stripped else []), *([AddPrefix(added)] if added else [])]
+    yield from ([*before, *ops] for ops in _inner(_after(before, moves)))
+    if added and all(place.startswith(added) and place != added for place in moves.values()):
+        rest = {key: place.removeprefix(added) for key, place in moves.items()}
+        yield from ([*before[:-1], *ops, before[-1]] for ops in _inner(_after(before[:-1], rest)))
 
 
 def _alignments(naming: Naming) -> Iterator[list[NameOp]]:
@@ -127,23 +135,25 @@ def _is_plain(segment: tuple[object, ...]) -> bool:
 def _prefixes(moves: Mapping[str, str]) -> list[tuple[str, str]]:
     """(a prefix to strip, one to add); either may be empty."""
     stripped = _usual(moves, taken_away=True)
-    pairs = [("", ""), (stripped, ""), ("", _usual(moves, taken_away=False))]
-    if stripped:
-        pairs.append((stripped, _usual(_after([StripPrefix(stripped)], moves), taken_away=False)))
-    return list(dict.fromkeys(pairs))
+    both: list[tuple[str, str]] = []
+    with suppress(RulesError):
+        both += [(stripped, _usual(_after([StripPrefix(stripped)], moves), taken_away=False))] if stripped else []
+    return list(dict.fromkeys([*both, (stripped, ""), ("", _usual(moves, taken_away=False)), ("", "")]))
 
 
 def _usual(moves: Mapping[str, str], *, taken_away: bool) -> str:
-    """The prefix with its dot which names most often lose (or get), by families; empty where there is none."""
+    """The prefix with its dot which most families lose (or get); empty where there is none."""
     votes: Counter[str] = Counter()
-    for family in numbered(moves.items()):
+    families = numbered(moves.items())
+    for family in families:
         one, other = (family.source, family.target) if taken_away else (family.target, family.source)
         hunks = aligned(one, other)
         if hunks and hunks[0].start == hunks[0].first == hunks[0].last == 0:
             run = one[: hunks[0].stop]
             votes["".join(f"{segment[0]}." for segment in run) if all(map(_is_plain, run)) else ""] += 1
     del votes[""]
-    return votes.most_common(1)[0][0] if votes else ""
+    prefix, count = votes.most_common(1)[0] if votes else ("", 0)
+    return prefix if 2 * count >= len(families) else ""
 
 
 def _after(ops: Sequence[NameOp], moves: Mapping[str, str]) -> dict[str, str]:

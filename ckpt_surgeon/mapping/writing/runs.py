@@ -158,7 +158,7 @@ def _agrees(each: _Candidate, chosen: Mapping[str, _Candidate], samples: Sequenc
 
 
 def _needed(chosen: Sequence[_Candidate], samples: Sequence[Sample]) -> dict[str, str]:
-    """The pairs without which a sample would be wrong that is right with them."""
+    """The pairs without which a sample would be wrong that is right with them, in the order of the names in which they are found."""
     pairs = {each.source: each.target for each in chosen}
     for each in reversed(chosen):
         fewer = {source: target for source, target in pairs.items() if source != each.source}
@@ -166,7 +166,8 @@ def _needed(chosen: Sequence[_Candidate], samples: Sequence[Sample]) -> dict[str
         touched = [samples[number] for number in sorted(each.touched)]
         if all(_is_right(theirs, sample) or not _is_right(ours, sample) for sample in touched):
             pairs = fewer
-    return pairs
+    places = {each.source: min(each.touched) for each in chosen}
+    return dict(sorted(pairs.items(), key=lambda pair: places[pair[0]]))
 
 
 def _is_right(replacer: Replacer, sample: Sample) -> bool:
