@@ -118,9 +118,7 @@ class Evidence:
 def naming(matches: Iterable[Match]) -> float:
     """How alike the names of sure matches are, on average over places, 0 to 1; 0 where there are few."""
     places = {
-        (match.targets[0].path[-2:], match.sources[0].path[-2:])
-        for match in matches
-        if match.form == "plain" and match.confidence >= _SURE
+        (match.targets[0].path[-2:], match.sources[0].path[-2:]) for match in matches if match.form == "plain" and match.confidence >= _SURE
     }
     alike = [likeness(meanings(left), meanings(right)) for left, right in places]
     return sum(alike) / len(alike) if len(alike) >= _MANY else 0.0

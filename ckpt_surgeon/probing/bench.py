@@ -109,7 +109,9 @@ class Bench:
 
     def _values(self, links: Sequence[Link]) -> dict[str, Tensor]:
         recipes = wanted_recipes(links, self._source_header, self._target_header)
-        return {key: self._evaluator.tensor(recipe).reshape(self._fresh[key].shape) for key, recipe in recipes.items() if key in self._fresh}
+        return {
+            key: self._evaluator.tensor(recipe).reshape(self._fresh[key].shape) for key, recipe in recipes.items() if key in self._fresh
+        }
 
     def _load(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():

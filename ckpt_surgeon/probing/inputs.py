@@ -45,8 +45,9 @@ def inputs_of(given: Any, seed: int) -> Inputs:
 
 
 def _drawn(shapes: list[tuple[int, ...]], seed: int) -> tuple[Any, ...]:
-    import torch
     from math import prod
+
+    import torch
 
     if max(map(prod, shapes)) > _MOST_NUMBERS:
         raise ModelError(f"an input of {max(map(prod, shapes))} numbers; at most {_MOST_NUMBERS} are allowed")

@@ -59,7 +59,7 @@ class Seen:
 
 
 def distance(outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> float | None:
-    """How far the outputs are from those wanted: each from the nearest of its shape, the furthest of all; None where none has a counterpart."""
+    """How far outputs are from those wanted: each from the nearest of its shape, the furthest of all; None where none has one."""
     gaps = []
     for output in outputs:
         gaps += [min(gap) for gap in [[_gap(output, other) for other in wanted if _shape(other) == _shape(output)]] if gap]

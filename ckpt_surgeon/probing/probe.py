@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_surgeon.comparison import fills_itself
-from ckpt_surgeon.errors import ModelError
 from ckpt_surgeon.mapping import links
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
@@ -22,7 +21,7 @@ from ckpt_surgeon.probing.running import Trace, traced
 from ckpt_surgeon.probing.settling import with_families
 from ckpt_surgeon.spec import Header
 
-__all__ = ["Probe", "Probed", "probed"]
+__all__ = ["Probe", "Probed", "Probing"]
 
 _ROUNDS = 2  # a group may hang on one which runs later
 
@@ -49,28 +48,34 @@ class Probed:
     remark: str
 
 
-def probed(probe: Probe, source: Any, target: Any, headers: tuple[Header, Header], least: float, arguments: Mapping[str, Any]) -> Probed:
-    """Match two headers in the order in which their models run, and settle what is less sure than `least` by their outputs.
+class Probing:
+    """Both models, ready to run. Raises ModelError, and what reading SOURCE raises."""
 
-    source, target: as given; at least TARGET has to be a model. headers: theirs. Both models are run in float32, with SOURCE's
-    weights a little shaken, so that none are alike by chance. Raises ModelError, and what reading SOURCE raises.
-    """
-    if probe.inputs is None:
-        raise ModelError("a probe needs an input", hint="--probe-input 1x3x224x224, or pkg.module:inputs")
-    models = models_of(source, target, probe.source_model, headers[0], arguments, probe.seed)
-    inputs = inputs_of(probe.inputs, probe.seed)
-    traces = traced(models.source, inputs, probe.seed), traced(models.target, inputs, probe.seed)
-    mapping = match_in_order(*headers, traces, models.names)
-    groups = sorted(open_groups(mapping, least, *headers), key=lambda group: _first_call(group, traces[1]))
-    bench = Bench(models, inputs, headers, probe.seed, _used(mapping))
-    _put_all(bench, mapping, headers)
-    search = _searched(bench, groups, probe.most)
-    final = bench.run()
-    families = concluded(mapping.families, search, final)
-    is_whole = not search.open and _is_whole(mapping, headers)
-    if is_whole and final.is_other and final.distance is not None:
-        families = astray(families, final)
-    return Probed(with_families(families, *headers), told(final))
+    def __init__(self, probe: Probe, source: Any, target: Any, headers: tuple[Header, Header], arguments: Mapping[str, Any]) -> None:
+        """source, target: as given; TARGET has to be a model. headers: theirs. arguments: of the factories."""
+        self._probe, self._headers = probe, headers
+        self._models = models_of(source, target, probe.source_model, headers[0], arguments, probe.seed)
+        self._inputs = inputs_of(probe.inputs, probe.seed)
+        runs = (traced(model, self._inputs, probe.seed) for model in (self._models.source, self._models.target))
+        self._source_trace, self._target_trace = runs
+
+    def matched(self) -> links.Mapping:
+        """The mapping of both headers in the order in which the models run."""
+        return match_in_order(*self._headers, (self._source_trace, self._target_trace), self._models.names)
+
+    def probed(self, mapping: links.Mapping, least: float) -> Probed:
+        """Settle what is less sure than `least` by the outputs, with SOURCE's weights a little shaken, so that none are alike by chance."""
+        headers = self._headers
+        groups = sorted(open_groups(mapping, least, *headers), key=lambda group: _first_call(group, self._target_trace))
+        bench = Bench(self._models, self._inputs, headers, self._probe.seed, _used(mapping))
+        _put_all(bench, mapping, headers)
+        search = _searched(bench, groups, self._probe.most)
+        final = bench.run()
+        families = concluded(mapping.families, search, final)
+        is_whole = not search.open and _is_whole(mapping, headers)
+        if is_whole and final.is_other and final.distance is not None:
+            families = astray(families, final)
+        return Probed(with_families(families, *headers), told(final))
 
 
 def _first_call(group: Group, trace: Trace) -> int:
