@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ckpt_surgeon.errors import ModelError
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.proving import wanted_recipes
@@ -80,6 +81,8 @@ class Bench:
         trace = traced(models.source, inputs, seed)
         self._seen = Seen((*(each for call in trace.calls for each in call.given), *trace.made))
         self._outputs = trace.outputs
+        if any(bool(output.isnan().any()) for output in trace.outputs):
+            raise ModelError("the source's outputs are no numbers on the probe's input", hint="give another input")
         self._fresh = {key: value.clone() for key, value in models.target.state_dict().items() if isinstance(value, Tensor)}
         self._evaluator = Evaluator({"": StateDictReader(self._given)})
 
@@ -103,7 +106,7 @@ class Bench:
     def run(self) -> Result:
         """One run as the weights are now."""
         self.runs += 1
-        trace = traced(self._target, self._inputs, self._seed)
+        trace = traced(self._target, self._inputs, self._seed, made=False)
         known = tuple(bool(call.given) and all(each in self._seen for each in call.given) for call in trace.calls)
         return Result(distance(trace.outputs, self._outputs), trace.calls, known)
 

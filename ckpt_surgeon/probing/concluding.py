@@ -85,7 +85,7 @@ def _suspects(final: Result) -> set[str]:
     """The last parts which were given what the source's are, and all which were given the same."""
     lost = _lost(final)
     before = [call for call in final.calls[:lost] if call.given]
-    return {call.name for call in before if call.given == before[-1].given}
+    return {call.name for call in before if call.given == before[-1].given} if before else set()
 
 
 def _lost(final: Result) -> int:

@@ -47,9 +47,12 @@ def judged(bench: Bench, group: Group, most: int) -> Verdict | None:
     """Try the ways in at most so many runs, and leave the best in the target; None where there are not runs enough."""
     trials: list[Trial] = []
 
-    def tried(way: Way) -> Result:
+    def put(way: Way) -> None:
         bench.reset(group.targets)
         bench.put([link for links in way for link in links])
+
+    def tried(way: Way) -> Result:
+        put(way)
         trials.append(Trial(way, bench.run()))
         return trials[-1].result
 
@@ -64,10 +67,9 @@ def judged(bench: Bench, group: Group, most: int) -> Verdict | None:
     best = _best(trials, first)
     assert best.way is not None
     if len({trial.way for trial in trials}) == 1 or best.way in group.layouts:
-        bench.reset(group.targets)
         bench.shake([link for links in best.way for link in links])
         trials.append(Trial(None, bench.run()))
-    bench.put([link for links in best.way for link in links])
+    put(best.way)
     return Verdict(group, best, tuple(trial for trial in trials if trial is not best), first, last)
 
 

@@ -90,7 +90,9 @@ def _constant(tensor: Tensor) -> Kind | Literal["other"] | None:
     low, high = float(tensor.min()), float(tensor.max())
     if low < high:
         return None
-    return {1.0: "scale", 0.0: "shift"}.get(low, "other")
+    if low == 1.0:
+        return "scale"
+    return "shift" if low == 0.0 else "other"
 
 
 def _kind(tensor: Tensor) -> Kind | None:

@@ -34,14 +34,13 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def moments(tensor: Tensor) -> Moments:
-    """Its number of elements, and of their values what no order of them changes: mean, mean absolute, root mean square, cubes, extremes."""
-    flat = tensor.detach().double().flatten()
+    """Its number of elements, and of their values what no order of them changes: mean, mean absolute, root mean square, extremes."""
+    flat = tensor.detach().float().flatten()
     if not flat.numel():
         return 0, ()
-    cubes = float((flat**3).mean())
-    root = abs(cubes) ** (1 / 3) * (1 if cubes > 0 else -1)
-    numbers = (flat.mean(), flat.abs().mean(), flat.square().mean().sqrt(), flat.max(), flat.min())
-    return flat.numel(), (*map(float, numbers), root)
+    low, high = torch.aminmax(flat)
+    norms = (torch.linalg.vector_norm(flat, order) / flat.numel() ** (1 / order) for order in (1, 2))
+    return flat.numel(), tuple(map(float, (flat.mean(), *norms, low, high)))
 
 
 class Seen:
@@ -71,16 +70,17 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _gap(output: Tensor, wanted: Tensor) -> float:
-    """The larger of relative L2 and of the largest difference over the largest number; infinite where anything is not finite."""
+    """The larger of relative L2 and of the largest difference over the largest number; infinite where only one is finite."""
     first, second = output.double().flatten(), wanted.double().flatten()
-    gap = first - second
-    ratios = [float(norm(gap) / norm(second).clamp_min(_LEAST)) for norm in (_root_of_squares, _largest)]
+    gap = torch.where(first == second, 0.0, first - second)
+    finite = second[second.isfinite()]
+    ratios = [float(norm(gap) / norm(finite).clamp_min(_LEAST)) for norm in (_root_of_squares, _largest)]
     return max(ratios) if all(map(isfinite, ratios)) else inf
 
 
 def _root_of_squares(numbers: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(numbers)
+    return numbers.square().sum().sqrt()
 
 
 def _largest(numbers: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(numbers, inf)
+    return numbers.abs().max() if numbers.numel() else numbers.new_zeros(())

@@ -56,8 +56,8 @@ class Probing:
         self._probe, self._headers = probe, headers
         self._models = models_of(source, target, probe.source_model, headers[0], arguments, probe.seed)
         self._inputs = inputs_of(probe.inputs, probe.seed)
-        runs = (traced(model, self._inputs, probe.seed) for model in (self._models.source, self._models.target))
-        self._source_trace, self._target_trace = runs
+        models = self._models.source, self._models.target
+        self._source_trace, self._target_trace = (traced(model, self._inputs, probe.seed, given=False, made=False) for model in models)
 
     def matched(self) -> links.Mapping:
         """The mapping of both headers in the order in which the models run."""
@@ -72,7 +72,7 @@ class Probing:
         search = _searched(bench, groups, self._probe.most)
         final = bench.run()
         families = concluded(mapping.families, search, final)
-        is_whole = not search.open and _is_whole(mapping, headers)
+        is_whole = not search.open and all(bench.has(family.links) for family in mapping.families) and _is_whole(mapping, headers)
         if is_whole and final.is_other and final.distance is not None:
             families = astray(families, final)
         return Probed(with_families(families, *headers), told(final))

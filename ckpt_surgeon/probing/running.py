@@ -7,8 +7,8 @@ import copy
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -44,37 +44,48 @@ class Trace:
         return {call.name: place for place, call in reversed([*enumerate(self.calls)])}
 
 
-def traced(module: nn.Module, inputs: Inputs, seed: int) -> Trace:
+def traced(module: nn.Module, inputs: Inputs, seed: int, *, given: bool = True, made: bool = True) -> Trace:
     """Run the module in evaluation mode, without gradients, its random numbers drawn from the seed.
 
+    given, made: look at what its parts are given and give; that takes about as long as the run. Without, the order alone is told.
     Raises ModelError when its own code fails.
     """
-    calls: list[Call] = []
-    made: list[Moments] = []
+    seen = _Seen(given, made)
     args, kwargs = copy.deepcopy((inputs.args, dict(inputs.kwargs)))
-    with _hooked(module, calls, made), torch.no_grad(), _slow_attention(), seeded(seed), contextlib.redirect_stdout(sys.stderr):
+    with _hooked(module, seen), torch.no_grad(), _slow_attention(), seeded(seed), contextlib.redirect_stdout(sys.stderr):
         try:
             outputs = module.eval()(*args, **kwargs)
         except Exception as error:  # forward is the user's code
             text = " ".join(str(error).split())[:300]
             hint = "give inputs which both models take: --probe-input 1x3x224x224, or pkg.module:inputs"
             raise ModelError(f"{type(module).__name__} failed on the probe's inputs: {type(error).__name__}: {text}", hint=hint) from error
-    return Trace(tuple(calls), tuple(made), tuple(tensor.detach().clone() for tensor in tensors_of(outputs)))
+    return Trace(tuple(seen.calls), tuple(seen.results), tuple(tensor.detach().clone() for tensor in tensors_of(outputs)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What hooks see of a run."""
+
+    given: bool
+    made: bool
+    calls: list[Call] = field(default_factory=list)
+    results: list[Moments] = field(default_factory=list)
+
+    def before(self, name: str, _: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        found = tensors_of((args, kwargs)) if self.given else []
+        self.calls.append(Call(name, tuple(map(moments, found))))
+
+    def after(self, _: nn.Module, args: Sequence[Any], output: Any) -> None:
+        self.results.extend(map(moments, tensors_of(output)))
 
 
 @contextmanager
-def _hooked(module: nn.Module, calls: list[Call], made: list[Moments]) -> Iterator[None]:
+def _hooked(module: nn.Module, seen: _Seen) -> Iterator[None]:
     with ExitStack() as stack:
         for name, part in module.named_modules():
-
-            def before(_: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], name: str = name) -> None:
-                calls.append(Call(name, tuple(map(moments, tensors_of((args, kwargs))))))
-
-            def after(_: nn.Module, args: Sequence[Any], output: Any) -> None:
-                made.extend(map(moments, tensors_of(output)))
-
-            for handle in (part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)):
-                stack.callback(handle.remove)
+            stack.callback(part.register_forward_pre_hook(partial(seen.before, name), with_kwargs=True).remove)
+            if seen.made:
+                stack.callback(part.register_forward_hook(seen.after).remove)
         yield
 
 
