@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt_surgeon.comparison import fills_itself
 from ckpt_surgeon.mapping import links
+from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
-from ckpt_surgeon.probing.bench import Bench
+from ckpt_surgeon.probing.bench import Bench, Result
 from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, reason, told
 from ckpt_surgeon.probing.deciding import Verdict, judged
-from ckpt_surgeon.probing.groups import Group, open_groups
+from ckpt_surgeon.probing.groups import Group, Way, open_groups, square_groups
 from ckpt_surgeon.probing.inputs import inputs_of
 from ckpt_surgeon.probing.models import models_of
 from ckpt_surgeon.probing.order import match_in_order
@@ -66,16 +67,32 @@ class Probing:
     def probed(self, mapping: links.Mapping, least: float) -> Probed:
         """Settle what is less sure than `least` by the outputs, with SOURCE's weights a little shaken, so that none are alike by chance."""
         headers = self._headers
-        groups = sorted(open_groups(mapping, least, *headers), key=lambda group: _first_call(group, self._target_trace))
         bench = Bench(self._models, self._inputs, headers, self._probe.seed, _used(mapping))
         _put_all(bench, mapping, headers)
-        search = _searched(bench, groups, self._probe.most)
+        search = _searched(bench, self._in_order(open_groups(mapping, least, *headers)), self._probe.most)
         final = bench.run()
         families = concluded(mapping.families, search, final)
         is_whole = not search.open and all(bench.has(family.links) for family in mapping.families) and _is_whole(mapping, headers)
         if is_whole and final.is_other and final.distance is not None:
-            families = astray(families, final)
+            families, final = self._looked_again(bench, families, final, least)
         return Probed(with_families(families, *headers), told(final))
+
+    def _in_order(self, groups: Iterable[Group]) -> list[Group]:
+        """The groups in the order in which the target's parts run."""
+        return sorted(groups, key=lambda group: _first_call(group, self._target_trace))
+
+    def _looked_again(self, bench: Bench, families: list[Family], final: Result, least: float) -> tuple[list[Family], Result]:
+        """What seemed sure and is not: square matrices may lie the other way, and what ran right before all went astray is open."""
+        for group in square_groups(families, self._headers[0]):
+            search = _searched(bench, [group], self._probe.most)
+            if any(verdict.best.result.is_equal for verdict in search.clear):
+                return concluded(families, search, equal := bench.run()), equal
+            _put(bench, group, group.matched)
+        doubtful = astray(families, final)
+        again = open_groups(with_families(doubtful, *self._headers), least, *self._headers)
+        search = _searched(bench, self._in_order(again), self._probe.most)
+        last = bench.run()
+        return (concluded(doubtful, search, last), last) if last.is_equal else (doubtful, final)
 
 
 def _first_call(group: Group, trace: Trace) -> int:
@@ -93,6 +110,11 @@ def _put_all(bench: Bench, mapping: links.Mapping, headers: tuple[Header, Header
     for family in mapping.families:
         if bench.has(family.links) and not refused(family.links, *headers):
             bench.put(family.links)
+
+
+def _put(bench: Bench, group: Group, way: Way) -> None:
+    bench.reset(group.targets)
+    bench.put([link for found in way for link in found])
 
 
 def _searched(bench: Bench, groups: Sequence[Group], most: int) -> Search:
