@@ -10,6 +10,7 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.probing.bench import Result
 from ckpt_surgeon.probing.deciding import Verdict
 from ckpt_surgeon.probing.groups import Group
+from ckpt_surgeon.probing.likeness import OTHER
 from ckpt_surgeon.probing.settling import doubted, settled
 
 __all__ = ["LACKING", "Search", "astray", "concluded", "reason", "told"]
@@ -62,7 +63,7 @@ def _why(verdict: Verdict, final: Result) -> str:
     ways = [trial for trial in verdict.others if trial.way is not None]
     others = {0: "other weights", 1: "the alternative"}.get(len(ways), f"the nearest of {len(ways)} alternatives")
     gaps = [trial.result.distance for trial in ways or verdict.others if trial.result.distance is not None]
-    if final.is_equal and gaps:
+    if final.is_equal and gaps and min(gaps) >= OTHER:
         return f"outputs equal to {final.distance:.0e} on a random input; {others} differ{'' if not ways else 's'} by {min(gaps):.2g}"
     reach = max(trial.result.reach() for trial in ways or verdict.others)
     given = f"{final.reach()} of {len(final.calls)} parts are given what the source's are"

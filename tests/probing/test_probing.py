@@ -138,6 +138,11 @@ class TestWhatNoRunTellsStaysOpen:
         source, target = _Deaf("tin", "zinc"), _Deaf("dog", "cat")
         assert {key.split(".")[0] for key in probed(source, target, "2x8x8").open_targets} == {"dog", "cat"}
 
+    def test_what_parts_are_given_tells_where_outputs_do_not(self) -> None:
+        found = probed(_Mute("tin", "zinc"), _Mute("dog", "cat"), "2x8x8")
+        assert found.plan.recipes["dog.weight"].key == "tin.weight"
+        assert "parts are given what the source's are on a random input; with the alternative" in found.text
+
     def test_more_than_the_runs_which_are_allowed(self) -> None:
         found = probed(trained(Mixer("a", "b")), Mixer("tin", "zinc"), "2x8x8", most=1)
         assert "there were not runs enough to try it" in {question.doubt for question in found.questions}.pop()
@@ -157,7 +162,15 @@ class _WithSpare(nn.Module):
 
 
 class _Deaf(Mixer):
-    """Both layers run, for nothing."""
+    """Both layers are used, without a call of either, and for nothing."""
+
+    def forward(self, x: Tensor) -> Any:
+        tokens, channels = (getattr(self, name).weight for name in self.names)
+        return {"logits": self.head(x + 0 * (x @ tokens @ channels)).mean(1)}
+
+
+class _Mute(Mixer):
+    """Both layers run, and the outputs do not show it."""
 
     def forward(self, x: Tensor) -> Any:
         return {"zeros": 0 * super().forward(x)["logits"]}
