@@ -30,6 +30,7 @@ class _Pools:
     """What is still to be matched, of the target and of the source, and what is matched."""
 
     nodes: tuple[list[Node], list[Node]]
+    depths: tuple[int, int]
     matches: list[Match] = field(default_factory=list)
 
     def open(self, side: int, nodes: Iterable[Node]) -> None:
@@ -65,13 +66,12 @@ class Aligner:
         return rebase(matches, old, (target, source))
 
     def _align(self, target: Node, source: Node, last: bool) -> list[Match]:
-        pools = _Pools((list(target.children or (target,)), list(source.children or (source,))))
-        if last:
-            pools = _Pools(([target], [source]))
+        inside = ([target], [source]) if last else (list(target.children or (target,)), list(source.children or (source,)))
+        pools = _Pools(inside, (len(target.path), len(source.path)))
         while (part := pools.largest()) is not None:
             self._step(pools, *part)
         closed = target.signature == source.signature or target.numel == source.numel
-        context = Context(self._structure.likeness(target, source), closed)
+        context = Context(self._structure.likeness(target, source), closed, (len(target.path), len(source.path)))
         return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:
@@ -110,7 +110,7 @@ class Aligner:
             [Weights.structure * lines[i][j][0] + self._evidence.known(a.nodes[0], b.nodes[0]) for j, b in enumerate(sources)]
             for i, a in enumerate(targets)
         ]
-        decisions = choose(targets, sources, fits, self._evidence.orders, PAIR)
+        decisions = choose(targets, sources, fits, self._evidence.orders, PAIR, pools.depths)
         held = [d for d in decisions if _holds(d, targets[d.row], lines[d.row][d.column])]
         if len(held) < len(decisions):
             rows, columns = {d.row for d in held}, {d.column for d in held}

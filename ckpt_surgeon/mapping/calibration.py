@@ -20,7 +20,9 @@ class Weights:
     same_path = 0.6  # the same name, letter by letter
     same_name = 0.3  # the same last segment, letter by letter
     twin = 0.25  # against a running average or a teacher beside the model itself
-    unlike = 0.8  # against names less alike than all others are
+    stem = 0.4  # layers which both see the input
+    stranger = 1.0  # against a module with another name, where nearly all others bear the same
+    unlike = 0.5  # against names less alike than all others are
     kin = 0.5  # siblings which are matched with siblings
     learned = 0.8  # the same names matched elsewhere, of all the matches of these names
 

@@ -13,7 +13,7 @@ from ckpt_surgeon.mapping.words import likeness, meanings, without
 __all__ = ["Decision", "Orders", "choose", "renumbered"]
 
 
-_TOLD = 2.0  # places which names tell, against places in a file
+_TOLD = 3.0  # places which names tell, against places in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,18 @@ class Decision:
 
 
 def choose(
-    targets: Sequence[Run], sources: Sequence[Run], fits: Sequence[Sequence[float]], orders: Orders, nothing: float
+    targets: Sequence[Run],
+    sources: Sequence[Run],
+    fits: Sequence[Sequence[float]],
+    orders: Orders,
+    nothing: float,
+    depths: tuple[int, int] = (0, 0),
 ) -> list[Decision]:
-    """The assignment of runs to runs with the highest score; `nothing` is what a run scores which stays alone."""
-    names = _names(targets, sources)
+    """The assignment of runs to runs with the highest score.
+
+    nothing: what a run scores which stays alone. depths: how many segments of paths are the surrounding's, and tell nothing.
+    """
+    names = _names(targets, sources, depths)
     places = _places(targets, sources, orders)
     scores = [[fit + Weights.name * names[i][j] + Weights.order * places[i][j] for j, fit in enumerate(row)] for i, row in enumerate(fits)]
     return [
@@ -49,8 +57,8 @@ def choose(
     ]
 
 
-def _names(targets: Sequence[Run], sources: Sequence[Run]) -> list[list[float]]:
-    left, right = _telling(targets), _telling(sources)
+def _names(targets: Sequence[Run], sources: Sequence[Run], depths: tuple[int, int]) -> list[list[float]]:
+    left, right = _telling(targets, depths[0]), _telling(sources, depths[1])
     if renumbered(targets, sources):
         left, right = [_unnumbered(words) for words in left], [_unnumbered(words) for words in right]
     return [[likeness(a, b) for b in right] for a in left]
@@ -68,15 +76,15 @@ def _unnumbered(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in words if not word.isdigit())
 
 
-def _telling(units: Sequence[Run]) -> list[tuple[str, ...]]:
+def _telling(units: Sequence[Run], depth: int) -> list[tuple[str, ...]]:
     """Each run's words, without those which all of several have."""
-    words = [_words(run) for run in units]
+    words = [_words(run, depth) for run in units]
     common = set(words[0]).intersection(*words) if len(words) > 1 else set()
     return [without(each, common) or each for each in words]
 
 
-def _words(run: Run) -> tuple[str, ...]:
-    words = meanings(run.nodes[0].path)
+def _words(run: Run, depth: int) -> tuple[str, ...]:
+    words = meanings(run.nodes[0].path[depth:])
     return tuple(word for word in words if not word.isdigit()) if len(run) > 1 else words
 
 

@@ -10,11 +10,11 @@ from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.tree import Node
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["BY_HEADS", "doubted"]
+__all__ = ["BY_HEADS", "ROTARY", "doubted"]
 
 BY_HEADS = "query_key_value"  # GPT-NeoX, BLOOM, Falcon and Megatron name so what they pack head by head; a few others don't
 _PACKED = "queries, keys and values may be packed head by head on one side"
-_ROTARY = "rows for rotary positions may be in another order (rope_permute)"
+ROTARY = "rows for rotary positions may be in another order (rope_permute)"
 
 
 def doubted(matches: Sequence[Match]) -> list[Match]:
@@ -29,7 +29,7 @@ def _doubt(match: Match, rotary: bool) -> Match:
     if match.form == "plain" and (BY_HEADS in names[0]) != (BY_HEADS in names[1]):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_PACKED)
     if match.form == "plain" and rotary and names[0] != names[1] and _is_query_or_key(target) and _is_query_or_key(source):
-        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_ROTARY)
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=ROTARY)
     return match
 
 

@@ -15,11 +15,13 @@ from ckpt_surgeon.mapping.synonyms import TWINS
 from ckpt_surgeon.mapping.tree import Node
 from ckpt_surgeon.mapping.words import likeness, meanings
 
-__all__ = ["Evidence", "Kinship", "Lexicon", "naming"]
+__all__ = ["Evidence", "Kinship", "Lexicon", "Naming"]
 
 _DIGITS = re.compile(r"\d+")
 _SURE = 0.95  # matches from which names are learned
 _MANY = 5  # places from which a custom of naming shows
+_OTHER_NAME = 0.6  # likeness below which a name is another one
+_SAME_NAMING = 0.85  # share of equal names on two sides which name alike
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -92,21 +94,40 @@ def _nearness(module: Node, other: Node) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the whole of both files tells.
+class Naming:
+    """How names of modules go together which are sure to be the same: how alike they are on average, and the share which is equal."""
 
-    naming: how alike the names are of modules which are sure to belong together, on average, 0 to 1: where all bear the same
-    names on both sides, two which don't are hardly the same.
-    """
+    alike: float = 0.0
+    equal: float = 0.0
+
+    @classmethod
+    def of(cls, matches: Iterable[Match]) -> Naming:
+        """The custom which shows in sure matches; none where there are few."""
+        plain = [match for match in matches if match.form == "plain" and match.confidence >= _SURE]
+        ends = [(match.targets[0].path[-2:], match.sources[0].path[-2:]) for match in plain]
+        places = set(ends)
+        if len(places) < _MANY:
+            return cls()
+        alike = sum(likeness(meanings(left), meanings(right)) for left, right in places) / len(places)
+        return cls(alike, sum(left[-1:] == right[-1:] for left, right in ends) / len(ends))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the whole of both files tells: whether places tell, what names went together, and how alike names are."""
 
     orders: Orders
     lexicon: Lexicon
-    naming: float = 0.0
+    naming: Naming = Naming()
 
     def strangeness(self, target: Node, source: Node) -> float:
         """What speaks against two modules whose names are less alike than names are here."""
+        if not self.naming.alike:
+            return 0.0
         alike = likeness(meanings(target.path[-2:]), meanings(source.path[-2:]))
-        return Weights.unlike * max(self.naming - alike, 0.0)
+        lacking = Weights.unlike * max(self.naming.alike - alike, 0.0)
+        stranger = self.naming.equal >= _SAME_NAMING and _bear_other_names(target, source)
+        return lacking + Weights.stranger * stranger
 
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
@@ -115,13 +136,16 @@ class Evidence:
         return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
 
 
-def naming(matches: Iterable[Match]) -> float:
-    """How alike the names of sure matches are, on average over places, 0 to 1; 0 where there are few."""
-    places = {
-        (match.targets[0].path[-2:], match.sources[0].path[-2:]) for match in matches if match.form == "plain" and match.confidence >= _SURE
-    }
-    alike = [likeness(meanings(left), meanings(right)) for left, right in places]
-    return sum(alike) / len(alike) if len(alike) >= _MANY else 0.0
+def _bear_other_names(target: Node, source: Node) -> bool:
+    """Whether neither module's own name stands in the other's path, nor means much the same."""
+    left, right = _own_name(target), _own_name(source)
+    shared = left in source.path or right in target.path
+    return not shared and likeness(meanings((left,)), meanings((right,))) < _OTHER_NAME
+
+
+def _own_name(module: Node) -> str:
+    """The last segment which is no number."""
+    return next((segment for segment in reversed(module.path) if not segment.isdigit()), "")
 
 
 def _is_twin(part: Node) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ckpt_surgeon.mapping.doubts import ROTARY
+from ckpt_surgeon.mapping.layouts import EITHER_WAY
 from ckpt_surgeon.mapping.linking import links
-from ckpt_surgeon.mapping.links import Alternative, Family, Link
+from ckpt_surgeon.mapping.links import Alternative, Change, Family, Link
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.tree import Node
 
@@ -47,7 +50,18 @@ def _first(match: Match) -> int:
 
 
 def _alternatives(group: Sequence[Match], weakest: Match) -> tuple[Alternative, ...]:
-    """What else the targets may come from; nothing, where no other source is near."""
-    rivals = [match for match in group if match.rivals and match.form == "plain"]
-    other = tuple(link for match in rivals for link in links(match, match.rivals[0]))
-    return (Alternative(other, 1 - weakest.confidence, "next best by names and places"),) if other else ()
+    """What else the targets may come from, or by which other op; nothing, where nothing is near."""
+    rest = 1 - weakest.confidence
+    plain = [match for match in group if match.form == "plain"]
+    other = tuple(link for match in plain if match.rivals for link in links(match, match.rivals[0]))
+    turned = tuple(link for match in plain if match.doubt == EITHER_WAY for link in links(replace(match, turned=not match.turned)))
+    rows = tuple(replace(link, change=_HALVES) for match in plain if match.doubt == ROTARY for link in links(match) if not link.change)
+    found = (
+        Alternative(rows, rest, "rows for rotary positions interleaved in the source; `heads` is not to be seen"),
+        Alternative(turned, rest, "transposed"),
+        Alternative(other, rest, "next best by names and places"),
+    )
+    return tuple(alternative for alternative in found if alternative.links)
+
+
+_HALVES = Change("rope_permute", (("source_layout", "interleaved"), ("target_layout", "half")))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["changes", "fit", "main"]
+__all__ = ["NEVER", "changes", "fit", "main"]
 
-_NEVER = -10.0
+NEVER = -10.0
 _TO_KERNEL_LAST = ((3, 2, 0, 1), (2, 3, 0, 1))  # [h, w, in, out], and a depthwise kernel's [h, w, in, 1]
 _TO_KERNEL_FIRST = ((2, 3, 1, 0), (2, 3, 0, 1))  # back to them
 
 
+@lru_cache(maxsize=1 << 16)
 def main(module: Node) -> Tensor:
     """The module's largest tensor."""
     return max(module.tensors, key=lambda tensor: tensor.spec.numel)
@@ -22,17 +25,17 @@ def fit(target: Node, source: Node) -> float:
     """How well two modules of other shapes fit: from 0 (barely) to 1 (nearly the same); far below 0 where no op leads there."""
     left, right = main(target), main(source)
     if left.spec.dtype.is_float != right.spec.dtype.is_float or _contradict(target, source):
-        return _NEVER
+        return NEVER
     a, b = left.spec.shape, right.spec.shape
     if left.squeezed == right.squeezed:
         return 0.6
     if left.spec.numel == right.spec.numel:
-        return 0.6 if left.sizes == right.sizes else 0.5 if a[0] == b[0] else _NEVER
+        return 0.6 if left.sizes == right.sizes else 0.5 if a[0] == b[0] else NEVER
     if _other_channels(a, b) or _inflated(a, b):
         return 0.4
     if len(left.squeezed) == len(right.squeezed) == 2 and left.squeezed[-1] == right.squeezed[-1] and _positions(target, source):
         return 0.4
-    return _NEVER
+    return NEVER
 
 
 def _contradict(target: Node, source: Node) -> bool:

@@ -11,9 +11,11 @@ from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["turn"]
+__all__ = ["EITHER_WAY", "turn"]
 
-Kind = tuple[str, str, bool, bool]
+EITHER_WAY = "a square matrix: whether it is transposed is not to be seen"
+
+Kind = tuple[str, str, bool, bool, bool]
 
 
 def turn(matches: Sequence[Match]) -> list[Match]:
@@ -24,10 +26,11 @@ def turn(matches: Sequence[Match]) -> list[Match]:
 
 
 def _kind(match: Match) -> Kind:
-    """Bare matrices, tables of embeddings and layers may lie in ways of their own."""
+    """Bare matrices, tables of embeddings, layers, and those in blocks may lie in ways of their own."""
     nodes = match.targets[0], match.sources[0]
     table = any("embed" in meanings(node.path[-2:]) for node in nodes)
-    return main(nodes[0]).role, main(nodes[1]).role, table, any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
+    bias = any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
+    return main(nodes[0]).role, main(nodes[1]).role, table, bias, bool(nodes[0].numbers)
 
 
 def _is_turned(match: Match) -> bool | None:
@@ -49,5 +52,5 @@ def _settle(match: Match, turned: Counter[Kind], straight: Counter[Kind]) -> Mat
         return replace(match, turned=True, confidence=match.confidence * TURNED_ALIKE, why=f"{match.why}; turned as all of its kind")
     bare = (kind[0] == "") != (kind[1] == "")
     if turned[kind] or (bare and not straight[kind]):
-        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt="a square matrix: whether it is transposed is not to be seen")
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=EITHER_WAY)
     return match

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
+from itertools import pairwise
 
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.doubts import doubted
-from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, naming
+from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, Naming
 from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.layouts import turn
 from ckpt_surgeon.mapping.links import Mapping
+from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.tree import Node, Trees
 from ckpt_surgeon.spec import Header
 
 __all__ = ["match"]
+
+
+_SURE = 0.95
+_STRANGE = 0.2  # what speaks against a match and can't make it unsure by itself
 
 
 def match(source: Header, target: Header) -> Mapping:
@@ -24,13 +30,26 @@ def match(source: Header, target: Header) -> Mapping:
     orders = _orders(left, right)
     first = Aligner(Evidence(orders, Lexicon()))
     matches = first.align(left, right, last=True)
-    evidence = Evidence(orders, Lexicon(matches, first.pairs), naming(matches))
-    found = Aligner(evidence).align(left, right, last=True)
+    evidence = Evidence(orders, Lexicon(matches, first.pairs), Naming.of(matches))
+    found = matches if _is_settled(matches, evidence, left, right) else Aligner(evidence).align(left, right, last=True)
     made = families(doubted(turn(found)))
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}
     return Mapping(made, tuple(key for key in target if key not in given), tuple(key for key in source if key not in used))
+
+
+def _is_settled(matches: Sequence[Match], evidence: Evidence, target: Node, source: Node) -> bool:
+    """Whether what the matches tell of names can change none of them, nor add one."""
+    left = sum(len(match.targets) for match in matches) < len(target.modules)
+    right = sum(len(match.sources) for match in matches) < len(source.modules)
+    if left and right:
+        return False
+    return all(match.confidence >= _SURE and _strangeness(match, evidence) < _STRANGE for match in matches)
+
+
+def _strangeness(match: Match, evidence: Evidence) -> float:
+    return evidence.strangeness(match.targets[0], match.sources[0]) if match.form == "plain" else 0.0
 
 
 def _orders(target: Node, source: Node) -> Orders:
@@ -50,7 +69,7 @@ def _agreement(target: Node, source: Node) -> float:
     if len(shared) < 2:
         return 0.5
     places = [place for _, place in shared]
-    return sum(a < b for a, b in itertools.pairwise(places)) / (len(places) - 1)
+    return sum(a < b for a, b in pairwise(places)) / (len(places) - 1)
 
 
 def _lone(tree: Node) -> dict[int, Node]:

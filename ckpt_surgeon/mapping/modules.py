@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ckpt_surgeon.mapping.calibration import COMMON, UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose, renumbered
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship
-from ckpt_surgeon.mapping.fitting import fit
+from ckpt_surgeon.mapping.fitting import NEVER, fit, main
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.parts import match_parts
 from ckpt_surgeon.mapping.runs import Run, runs
@@ -25,10 +25,11 @@ _MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no qu
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How alike two parts are; closed: all that one holds has its place in the other."""
+    """How alike two parts are; closed: all that one holds has its place in the other; depths: segments in the paths of both."""
 
     likeness: float
     closed: bool
+    depths: tuple[int, int]
 
 
 Pools = tuple[list[Node], list[Node]]
@@ -100,7 +101,7 @@ def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship)
     nothing = 0.0 if context.closed else UNLIKE - COMMON * specific
     return [
         Match((a,), (b,), decision.confidence, _why(decision.name, len(left)), rivals=_rival(right, decision.rival, index))
-        for decision in choose(left, right, fits, evidence.orders, nothing)
+        for decision in choose(left, right, fits, evidence.orders, nothing, context.depths)
         for index, (a, b) in enumerate(zip(left[decision.row].nodes, right[decision.column].nodes, strict=True))
     ]
 
@@ -142,7 +143,14 @@ def _units(targets: Sequence[Node], sources: Sequence[Node]) -> tuple[list[Run],
 def _likeness(target: Node, source: Node) -> float:
     roles = {tensor.role for tensor in target.tensors} == {tensor.role for tensor in source.tensors}
     exact = {tensor.spec.shape for tensor in target.tensors} == {tensor.spec.shape for tensor in source.tensors}
-    return Weights.role * roles + Weights.exact * exact
+    stem = _is_stem(target) and _is_stem(source)
+    return Weights.role * roles + Weights.exact * exact + Weights.stem * stem
+
+
+def _is_stem(module: Node) -> bool:
+    """Whether a kernel sees two to four channels, as only the first layer does."""
+    shape = main(module).spec.shape
+    return len(shape) > 3 and 2 <= shape[1] <= 4
 
 
 def _same_path(targets: Run, sources: Run) -> bool:
@@ -163,9 +171,14 @@ def _other_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evid
     left, right = [Run((node,)) for node in targets], [Run((node,)) for node in sources]
     kinship = Kinship((targets, sources), matches)
     base = Weights.structure * context.likeness / 4
-    fits = [[base + fit(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
+    fits = [[base + _mendable(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
     return [
         Match(left[d.row].nodes, right[d.column].nodes, d.confidence, "names are alike, shapes differ as an op mends")
-        for d in choose(left, right, fits, evidence.orders, UNLIKE)
-        if fit(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
+        for d in choose(left, right, fits, evidence.orders, UNLIKE, context.depths)
+        if _mendable(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
     ]
+
+
+def _mendable(target: Node, source: Node) -> float:
+    """How well two modules of other shapes fit; those of the same shapes are decided before."""
+    return NEVER if target.signature == source.signature else fit(target, source)

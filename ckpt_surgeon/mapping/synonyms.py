@@ -47,7 +47,8 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
             "c attn": "qkv",
             "q k v": "qkv",
             "feed forward": "mlp",
-            "dw conv": "dw conv",
+            "dwconv": "dw conv",
+            "pwconv": "pw conv",
             "conv dw": "dw conv",
             "conv pw": "pw conv",
             "wte": "token embed",
@@ -93,7 +94,8 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
 TWINS = frozenset(("ema", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
-RELATED = frozenset(map(frozenset, (("shortcut", "downsample"), ("linear", "proj"), ("head", "linear"), ("out", "proj"))))
+_RELATED = "shortcut downsample, linear proj, head linear, out proj, head out, patch stem"
+RELATED = frozenset(frozenset(pair.split()) for pair in _RELATED.split(", "))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
 FAINT = frozenset(

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 
 from ckpt_surgeon.mapping.roles import place
@@ -62,15 +63,25 @@ class Node:
     @property
     def pattern(self) -> str:
         """The path with its numbers left out: equal for the repetitions of one place."""
-        return _DIGITS.sub("#", ".".join(self.path))
+        return _pattern(self.path)
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """The numbers in the path, in order."""
-        return tuple(map(int, _DIGITS.findall(".".join(self.path))))
+        return _numbers(self.path)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.children)
+
+
+@lru_cache(maxsize=1 << 16)
+def _pattern(path: tuple[str, ...]) -> str:
+    return _DIGITS.sub("#", ".".join(path))
+
+
+@lru_cache(maxsize=1 << 16)
+def _numbers(path: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(map(int, _DIGITS.findall(".".join(path))))
 
 
 _Branches = dict[str, "_Branch"]

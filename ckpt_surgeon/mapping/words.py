@@ -36,7 +36,8 @@ def _words(segment: str) -> tuple[str, ...]:
     return tuple(WORDS.get(piece, piece) for piece in pieces)
 
 
-def likeness(left: Sequence[str], right: Sequence[str]) -> float:
+@lru_cache(maxsize=1 << 16)
+def likeness(left: tuple[str, ...], right: tuple[str, ...]) -> float:
     """How much of their words two names share: 0 (nothing) to 1; words which tell little count little."""
     total = sum(map(_weight, left)) + sum(map(_weight, right))
     if not total:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cases import alignments
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from mappings import headers, moves
 
@@ -49,7 +49,7 @@ def _sources(suggestion: Suggestion, source: Header, target: Header) -> dict[str
     return {key: [each.key for each in sources_of(recipe)] for key, recipe in recipes.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(_tables(), _alike()))
 def test_moves_come_out_as_they_were_told(table: dict[str, str]) -> None:
     source, target = headers(table)
@@ -58,7 +58,7 @@ def test_moves_come_out_as_they_were_told(table: dict[str, str]) -> None:
     assert _sources(found, source, target) == {place: [key] for key, place in table.items()}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_tables(_odd_names))
 def test_names_which_look_like_patterns_are_taken_as_they_are(table: dict[str, str]) -> None:
     source, target = headers(table)
@@ -66,7 +66,7 @@ def test_names_which_look_like_patterns_are_taken_as_they_are(table: dict[str, s
     assert _sources(found, source, target) == {place: [key] for key, place in table.items()}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_tables(), st.data())
 def test_what_is_not_sure_is_never_done(table: dict[str, str], data: st.DataObject) -> None:
     source, target = headers(table)
@@ -78,7 +78,7 @@ def test_what_is_not_sure_is_never_done(table: dict[str, str], data: st.DataObje
     assert {key: recipe.key for key, recipe in made.items() if isinstance(recipe, Source)} == {table[key]: key for key in sure}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_alike(), st.data())
 def test_what_is_left_over_is_dropped_and_what_is_new_is_allowed(table: dict[str, str], data: st.DataObject) -> None:
     source, target = headers(table)
@@ -89,7 +89,7 @@ def test_what_is_left_over_is_dropped_and_what_is_new_is_allowed(table: dict[str
     assert set(found.missing) == {place for key, place in table.items() if key not in known}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_tables(), st.data())
 def test_a_key_may_be_wanted_in_many_places(table: dict[str, str], data: st.DataObject) -> None:
     keys = sorted(table)
@@ -104,7 +104,7 @@ def test_a_key_may_be_wanted_in_many_places(table: dict[str, str], data: st.Data
 _OPS = {"concat": ("concat", (6, 3)), "stack": ("stack", (2, 3, 3))}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_tables(), st.data())
 def test_several_keys_become_one_in_the_order_told(table: dict[str, str], data: st.DataObject) -> None:
     keys, places = data.draw(st.permutations(sorted(table))), list(table.values())
@@ -119,7 +119,7 @@ def test_several_keys_become_one_in_the_order_told(table: dict[str, str], data: 
     assert _sources(found, source, target) == {link.targets[0]: list(link.sources) for link in (*links, *single)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_tables(), st.data())
 def test_one_key_becomes_several_in_the_order_told(table: dict[str, str], data: st.DataObject) -> None:
     keys, places = sorted(table), data.draw(st.permutations(list(table.values())))
@@ -143,12 +143,14 @@ def _part(recipe: Recipe) -> tuple[str, int]:
     return inner.key, recipe.output
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_alike(), st.data())
 def test_an_answer_does_what_it_says_when_it_is_uncommented(table: dict[str, str], data: st.DataObject) -> None:
     """The rules, then the answer's, instead of what leaves the open keys out."""
     source, target = headers(table)
-    open_keys = set(data.draw(st.lists(st.sampled_from(sorted(table)), unique=True, min_size=1, max_size=3)))
+    candidates = sorted(key for key, place in table.items() if key == place or place not in table)
+    assume(candidates)  # who stands in another's place is in its way until both are answered
+    open_keys = set(data.draw(st.lists(st.sampled_from(candidates), unique=True, min_size=1, max_size=3)))
     families = [Family((Link((key,), (place,)),), 0.5 if key in open_keys else 0.95, "told") for key, place in table.items()]
     found = written(Mapping(tuple(families)), source, target, 0.9)
     text = _answered(found.text)
@@ -170,7 +172,7 @@ def _answered(text: str) -> str:
     return "\n".join(rules if len(rules) == len(kept) else [rules[0], "rules:", *rules[1:]]) + "\n"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(_tables(), _alike()))
 def test_name_ops_lead_where_they_shall_and_free_names_meet_nobody(table: dict[str, str]) -> None:
     keys = list(table)
@@ -181,7 +183,7 @@ def test_name_ops_lead_where_they_shall_and_free_names_meet_nobody(table: dict[s
     assert len(set(found.values())) == len(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(_names, _odd_names), min_size=1, max_size=20, unique=True), st.data())
 def test_patterns_cover_what_is_wanted_and_nothing_else(names: list[str], data: st.DataObject) -> None:
     wanted = data.draw(st.lists(st.sampled_from(names), unique=True))
@@ -190,7 +192,7 @@ def test_patterns_cover_what_is_wanted_and_nothing_else(names: list[str], data: 
     assert len(patterns) <= len(wanted)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_alike())
 def test_a_family_says_all_its_moves(table: dict[str, str]) -> None:
     families = numbered(table.items())

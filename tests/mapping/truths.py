@@ -53,6 +53,11 @@ def _rows(inputs: Tensors, text: str) -> Tensors:
     return [tensor.reshape(*_numbers(sizes), *tensor.shape[1:]).permute(*_numbers(order), 3).reshape(tensor.shape)]
 
 
+def _take(inputs: Tensors, text: str) -> Tensors:
+    dim, _, rows = text.partition(";")
+    return [inputs[0].index_select(int(dim), torch.tensor(_numbers(rows)))]
+
+
 def _repeat(inputs: Tensors, text: str) -> Tensors:
     dim, times = _numbers(text)
     return [torch.cat(inputs * times, dim)]
@@ -65,6 +70,7 @@ _STEPS: dict[str, Callable[[Tensors, str], Tensors]] = {
     "slice": _slice,
     "rows": _rows,
     "repeat": _repeat,
+    "take": _take,
     "reshape": lambda inputs, text: [inputs[0].reshape(_numbers(text))],
     "transpose": lambda inputs, text: [inputs[0].permute(_numbers(text))],
     "mean": lambda inputs, text: [inputs[0].mean(int(text), keepdim=True)],

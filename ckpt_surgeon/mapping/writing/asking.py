@@ -56,7 +56,7 @@ def _question(family: Family, ending: Ending, claims: Mapping[str, int], *, is_l
     own = [key for key in _claimed(family) if claims[key] == 1 and key in ending.names]
     answers = []
     for links, confidence, why in ways[:_MOST_ANSWERS]:
-        entries = (*_dropping(links, own, ending), *_entries(links, ending, is_large=is_large))
+        entries = (*_dropping(links, own, ending), *_entries(links, frozenset(own), ending, is_large=is_large))
         answers.append(Answer(links, entries, confidence, why))
     return Question(targets, family.doubt or family.why, tuple(answers))
 
@@ -69,8 +69,11 @@ def _dropping(links: Sequence[Link], own: Sequence[str], ending: Ending) -> Iter
         yield {"drop": one_or_many(covering(rest, [*ending.names.values(), *ending.made]))}
 
 
-def _entries(links: Sequence[Link], ending: Ending, *, is_large: bool) -> tuple[Entry, ...]:
-    """The rules which would carry the links out at the end of the file; none where they want what other rules have taken."""
+def _entries(links: Sequence[Link], gone: Collection[str], ending: Ending, *, is_large: bool) -> tuple[Entry, ...]:
+    """The rules which would carry the links out at the end of the file; none where they want what other rules have taken.
+
+    gone: source keys which are left out if the links do not take them. Whatever else is in the table keeps its name.
+    """
     made = {key for link in links for key in link.targets}
     if any(key not in ending.names and key not in made for link in links for key in link.sources):
         return ()
@@ -85,10 +88,10 @@ def _entries(links: Sequence[Link], ending: Ending, *, is_large: bool) -> tuple[
         if link.change is not None:
             changes.append(replace(link, sources=sources))
     try:
-        free = [name for name in ending.names.values() if name not in moves]
-        naming = Naming({**{key: key for key in ending.made}, **moves}, free, ending.target.entries)
+        staying = [*ending.made, *(name for key, name in ending.names.items() if name not in moves and key not in gone)]
+        naming = Naming({**{name: name for name in staying}, **moves}, (), ending.target.entries)
         renames = [{"rename": plain_pairs(moves)}] if is_large else [entry_of(op) for op in name_ops(naming)]
-        return (*(each for each in renames if each != {"rename": {}}), *change_entries(changes, [*free, *moves.values()], ending.target))
+        return (*(each for each in renames if each != {"rename": {}}), *change_entries(changes, [*staying, *moves.values()], ending.target))
     except RulesError:
         return ()
 

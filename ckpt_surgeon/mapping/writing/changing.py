@@ -62,9 +62,9 @@ def _entries(change: Change, links: Sequence[Link], table: Mapping[str, None]) -
 def bound(link: Link, target: Header) -> TensorOp:
     """The link's op, with the sizes which it takes from the target. Raises RulesError for parameters which the op refuses."""
     assert link.change is not None  # the caller's business: without a change there is no op
-    kind = OPS[link.change.op]
-    if not hasattr(kind, "infer"):
-        raise RulesError(f"{link.change.op} changes no tensors")
+    kind = OPS.get(link.change.op)
+    if kind is None or not hasattr(kind, "infer"):
+        raise RulesError(f"{link.change.op} is no op on tensors")
     op = cast(TensorOp, kind(**dict(link.change.parameters)))
     specs = tuple(target.entries[key] for key in link.targets if key in target.entries)
     known = tuple(spec for spec in specs if isinstance(spec, TensorSpec))
@@ -79,11 +79,11 @@ def plainest(link: Link, target: Header) -> Change:
         wanted = bound(link, target)
     except (RulesError, TypeError):
         return change
-    for name, value in change.parameters:
+    for name, _ in change.parameters:
         for instead in ((), ((name, "target"),)):
             parameters = tuple(pair for each in change.parameters for pair in (instead if each[0] == name else (each,)))
             shorter = Change(change.op, parameters)
-            if value != "target" and _means(shorter, link, target, wanted):
+            if shorter != change and _means(shorter, link, target, wanted):
                 change = shorter
                 break
     return change

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.keys.pattern import Pattern, quoted
+from ckpt_surgeon.ops.selection import Selection
 
 __all__ = ["covering"]
 
@@ -38,26 +39,36 @@ def covering(wanted: Collection[str], names: Collection[str]) -> tuple[str, ...]
     for name in names:
         groups.setdefault(tuple(_DIGITS.split(name)[::2]), []).append(name)
     alike = [each for members in groups.values() for each in _alike(members, asked)]
-    known = {name for each in alike for name in each.members}
-    mixed = [name for name in names if name not in known]
-    chosen, stuck = _fewest(alike, mixed)
-    chosen += _by_module([*mixed, *stuck], names, asked)
+    chosen, stuck = _fewest(alike)
+    chosen += _by_module(stuck, names, asked)
     return _ordered(chosen, wanted) if _is_exact(chosen, asked, names) else tuple(map(quoted, wanted))
+
+
+def _alike(members: Sequence[str], asked: set[str]) -> list[_Alike]:
+    """The members as one group; as several by one of their numbers, where some are wanted and others are not."""
+    wanted = [name for name in members if name in asked]
+    if len(wanted) in (0, len(members)):
+        return [_Alike(tuple(members), _pattern(members), bool(wanted))]
+    rest = [name for name in members if name not in asked]
+    if not matching([Pattern.parse(_pattern(wanted))], rest):
+        return [_Alike(tuple(wanted), _pattern(wanted), True), _Alike(tuple(rest), _pattern(rest), False)]
+    parts = min(_by_number(members), key=lambda parts: (sum(_is_mixed(part, asked) for part in parts), len(parts)))
+    return [each for part in parts for each in _alike(part, asked)]
+
+
+def _by_number(members: Sequence[str]) -> Iterator[list[list[str]]]:
+    """The members in parts, by each of the numbers in which they differ."""
+    rows = [_DIGITS.split(name) for name in members]
+    for at in range(1, len(rows[0]), 2):
+        parts: dict[str, list[str]] = {}
+        for name, row in zip(members, rows, strict=True):
+            parts.setdefault(row[at], []).append(name)
+        if len(parts) > 1:
+            yield list(parts.values())
 
 
 def _is_mixed(members: Sequence[str], asked: set[str]) -> bool:
     return 0 < sum(name in asked for name in members) < len(members)
-
-
-def _alike(members: Sequence[str], asked: set[str]) -> list[_Alike]:
-    """The members as one group; those which are wanted as another, where some are and one pattern tells them from the rest."""
-    if not _is_mixed(members, asked):
-        return [_Alike(tuple(members), _pattern(members), members[0] in asked)]
-    wanted = [name for name in members if name in asked]
-    pattern, rest = _pattern(wanted), [name for name in members if name not in asked]
-    if matching([Pattern.parse(pattern)], rest):
-        return []
-    return [_Alike(tuple(wanted), pattern, True), _Alike(tuple(rest), _pattern(rest), False)]
 
 
 def _pattern(members: Sequence[str]) -> str:
@@ -70,10 +81,10 @@ def _pattern(members: Sequence[str]) -> str:
     return "".join(first)
 
 
-def _fewest(groups: Sequence[_Alike], others: Sequence[str]) -> tuple[list[str], list[str]]:
+def _fewest(groups: Sequence[_Alike]) -> tuple[list[str], list[str]]:
     """Patterns for the groups which are wanted, the one for most of them first, none of which matches another key; and keys without one."""
     asked = {each.members[0]: each for each in groups if each.is_wanted}
-    harmed = [*(each.members[0] for each in groups if not each.is_wanted), *others]
+    harmed = [each.members[0] for each in groups if not each.is_wanted]
     found: dict[str, list[str]] = {}
     for text in dict.fromkeys(text for each in asked.values() for text in _patterns(each)):
         pattern = Pattern.parse(text)
@@ -100,12 +111,10 @@ def _patterns(each: _Alike) -> Iterator[str]:
     yield from ("**." + ".".join(segments[-n:]) for n in range(min(_MOST_TAIL, len(segments) - 1), 0, -1))
 
 
-def _by_module(mixed: Sequence[str], names: Collection[str], asked: set[str]) -> Iterator[str]:
-    """For each wanted one of these keys the highest module in which all keys are wanted; the key itself where there is none."""
+def _by_module(stuck: Sequence[str], names: Collection[str], asked: set[str]) -> Iterator[str]:
+    """For each of these keys the highest module in which all keys are wanted; the key itself where there is none."""
     every, ours = Counter(_paths(names)), Counter(_paths(asked))
-    for name in mixed:
-        if name not in asked:
-            continue
+    for name in stuck:
         path = next((path for path in _paths([name]) if every[path] == ours[path] > 1 and not _WILD.search(path)), "")
         yield f"{path}.**" if path else quoted(name)
 
@@ -122,10 +131,14 @@ def _paths(names: Iterable[str]) -> Iterator[str]:
 def _ordered(texts: Sequence[str], wanted: Collection[str]) -> tuple[str, ...]:
     """The texts by the first key which each matches."""
     places = {name: at for at, name in enumerate(wanted)}
-    firsts = {text: min(at for name, at in places.items() if Pattern.parse(text).match(name) is not None) for text in texts}
+    firsts = {text: places[text] if text in places else _first(Pattern.parse(text), places) for text in texts}
     return tuple(sorted(firsts, key=lambda text: firsts[text]))
 
 
+def _first(pattern: Pattern, places: Mapping[str, int]) -> int:
+    return next(at for name, at in places.items() if pattern.match(name) is not None)
+
+
 def _is_exact(texts: Sequence[str], asked: set[str], names: Collection[str]) -> bool:
-    patterns = [Pattern.parse(text) for text in dict.fromkeys(texts)]
-    return set(matching(patterns, names)) == asked
+    selection = Selection.of(list(dict.fromkeys(texts)))
+    return {name for name in names if selection.matches(name)} == asked

@@ -112,20 +112,20 @@ def _behind(stripped: str, added: str, moves: Mapping[str, str]) -> Iterator[lis
 
 
 def _alignments(naming: Naming) -> Iterator[list[NameOp]]:
-    """`align_names`, where names differ in nothing but segments which come or go."""
-    prefixes: dict[str, None] = {}
-    segments: dict[str, None] = {}
+    """`align_names`, where names differ in nothing but segments which come or go, each in several modules."""
+    parts: dict[tuple[str, bool], set[str]] = {}
     for family in numbered(naming.moves.items()):
         for hunk in aligned(family.source, family.target):
             run = (*family.source[hunk.start : hunk.stop], *family.target[hunk.first : hunk.last])
-            if (hunk.start < hunk.stop and hunk.first < hunk.last) or not all(_is_plain(segment) for segment in run):
+            if (hunk.start < hunk.stop and hunk.first < hunk.last) or not all(map(_is_plain, run)):
                 return
+            is_prefix = hunk.start == hunk.first == 0
             texts = [str(segment[0]) for segment in run]
-            if hunk.start == hunk.first == 0:
-                prefixes[".".join(texts) + "."] = None
-            else:
-                segments |= dict.fromkeys(texts)
-    yield [AlignNames(tuple(prefixes), tuple(segments))]
+            for text in [".".join(texts) + "."] if is_prefix else texts:
+                parts.setdefault((text, is_prefix), set()).update(key.rpartition(".")[0] for key, _ in family.moves)
+    if all(len(modules) > 1 for modules in parts.values()):
+        prefixes, segments = (tuple(text for text, is_prefix in parts if is_prefix == wanted) for wanted in (True, False))
+        yield [AlignNames(prefixes, segments)]
 
 
 def _is_plain(segment: tuple[object, ...]) -> bool:

@@ -132,7 +132,10 @@ def _fits(members: list[_Member]) -> list[_Fit]:
         parts = _by_value(members, at)
         if len(parts) > 1:
             found.append([fit for part in parts for fit in _fits(part)])
-    return min((each for each in found if each), key=len)
+    known = [each for each in found if each]
+    if not known:  # several places for one key: nothing tells them apart
+        return [fit for member in members for fit in _fits([member])]
+    return min(known, key=len)
 
 
 def _by_value(members: list[_Member], at: int) -> list[list[_Member]]:
@@ -212,7 +215,7 @@ def _shifted(j: int, values: list[int], images: list[int]) -> Iterator[Counted]:
 def _divided(j: int, values: list[int], images: list[int]) -> Iterator[Counted]:
     """`{i//2}`, `{i%2}`, `{i*2}`, `{i*2+1}`."""
     for n in range(2, _MOST_STEP):
-        if all(image == value // n for value, image in zip(values, images, strict=True)):
+        if _is_whole(values, images, n):
             yield Counted((j,), f"{{0}}//{n}")
         if all(image == value % n for value, image in zip(values, images, strict=True)):
             yield Counted((j,), f"{{0}}%{n}")
@@ -220,6 +223,13 @@ def _divided(j: int, values: list[int], images: list[int]) -> Iterator[Counted]:
         if len(rests) == 1:
             rest = rests.pop()
             yield Counted((j,), f"{{0}}*{n}{rest:+d}" if rest else f"{{0}}*{n}")
+
+
+def _is_whole(values: list[int], images: list[int], n: int) -> bool:
+    """Whether the images are n-ths of the values, and not by chance: several values share one, or all leave the same rest."""
+    if any(image != value // n for value, image in zip(values, images, strict=True)):
+        return False
+    return len(set(images)) < len(set(values)) or len({value % n for value in values}) == 1
 
 
 def _laid_out(j: int, k: int, values: list[int], others: list[int], images: list[int]) -> Iterator[Counted]:
