@@ -63,7 +63,7 @@ def judged(bench: Bench, group: Group, most: int) -> Verdict | None:
     if ways is None:
         _climb(group, tried, lambda: _best(trials, first), most - 1)
     else:
-        _try_all(ways[1:], group, tried, trials, most - 1)
+        _try_all((way for way in ways if way != group.matched), group, tried, trials, most - 1)
     best = _best(trials, first)
     assert best.way is not None
     if len({trial.way for trial in trials}) == 1 or best.way in group.layouts:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ckpt_surgeon.mapping.links import Family, Link, Mapping
+from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.mapping.writing.proving import refused
 from ckpt_surgeon.probing.layouts import layouts, turned
 from ckpt_surgeon.spec import Header
@@ -21,7 +21,7 @@ Way = tuple[Links, ...]
 class Group:
     """Decisions of which one takes what another may take, or which one doubt is about.
 
-    members: their places among the mapping's families. options: of each member the links which it may have, first those which it has.
+    members: their places among all decisions. options: of each member the links which it may have, first those which it has.
     layouts: ways in which no source changes, but the order of rows or dims does.
     """
 
@@ -40,7 +40,7 @@ class Group:
         return tuple(key for links in self.matched for link in links for key in link.targets)
 
     def ways(self, most: int) -> tuple[Way, ...] | None:
-        """All ways in which no source is taken twice, the matched one first, then the layouts; None where there are more than `most`."""
+        """All ways in which no source is taken twice, then the layouts; None where there are more than `most`."""
         found = tuple(islice(_choices(self.options, frozenset()), most + 1))
         return None if len(found) > most else (*found, *self.layouts)
 
@@ -51,12 +51,12 @@ class Group:
                 yield other
 
 
-def open_groups(mapping: Mapping, least: float, source: Header, target: Header) -> tuple[Group, ...]:
+def open_groups(families: Sequence[Family], least: float, source: Header, target: Header) -> tuple[Group, ...]:
     """The groups of what is less sure than `least`, or in doubt. What a sure decision takes, no other may take."""
-    wanting = [at for at, family in enumerate(mapping.families) if is_open(family, least)]
-    sure = {key for family in mapping.families if not is_open(family, least) for link in family.links for key in link.sources}
-    own = {at: _own_ways(mapping.families[at], sure) for at in wanting}
-    signs = {at: _signs(ways, mapping.families[at].doubt) for at, ways in own.items()}
+    wanting = [at for at, family in enumerate(families) if is_open(family, least)]
+    sure = {key for family in families if not is_open(family, least) for link in family.links for key in link.sources}
+    own = {at: _own_ways(families[at], sure, source, target) for at in wanting}
+    signs = {at: _signs(ways, families[at].doubt) for at, ways in own.items()}
     return tuple(_group(members, own, source, target) for members in _joined(signs))
 
 
@@ -83,10 +83,10 @@ def is_open(family: Family, least: float) -> bool:
     return family.confidence < least or bool(family.doubt)
 
 
-def _own_ways(family: Family, sure: Collection[str]) -> tuple[Links, ...]:
-    others = [each.links for each in family.alternatives]
-    free = [links for links in others if not any(key in sure for link in links for key in link.sources)]
-    return tuple(dict.fromkeys((family.links, *free)))
+def _own_ways(family: Family, sure: Collection[str], source: Header, target: Header) -> tuple[Links, ...]:
+    """The family's links, and its alternatives which can be carried out: others wait for a number which a reader knows (`heads`)."""
+    free = [each.links for each in family.alternatives if not any(key in sure for link in each.links for key in link.sources)]
+    return tuple(dict.fromkeys((family.links, *(links for links in free if not refused(links, source, target)))))
 
 
 def _signs(ways: Sequence[Links], doubt: str) -> set[object]:

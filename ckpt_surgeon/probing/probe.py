@@ -20,6 +20,7 @@ from ckpt_surgeon.probing.models import models_of
 from ckpt_surgeon.probing.order import match_in_order
 from ckpt_surgeon.probing.running import Trace, traced
 from ckpt_surgeon.probing.settling import with_families
+from ckpt_surgeon.probing.spare import SPARE, spare_families
 from ckpt_surgeon.spec import Header
 
 __all__ = ["Probe", "Probed", "Probing"]
@@ -67,13 +68,16 @@ class Probing:
     def probed(self, mapping: links.Mapping, least: float) -> Probed:
         """Settle what is less sure than `least` by the outputs, with SOURCE's weights a little shaken, so that none are alike by chance."""
         headers = self._headers
-        bench = Bench(self._models, self._inputs, headers, self._probe.seed, _used(mapping))
+        spare = spare_families(mapping, *headers)
+        families = [*mapping.families, *spare]
+        bench = Bench(self._models, self._inputs, headers, self._probe.seed, _used(families))
         _put_all(bench, mapping, headers)
-        search = _searched(bench, self._in_order(open_groups(mapping, least, *headers)), self._probe.most)
+        search = _searched(bench, self._in_order(open_groups(families, least, *headers)), self._probe.most)
+        _put_back(bench, search, len(mapping.families))
         final = bench.run()
-        families = concluded(mapping.families, search, final)
-        is_whole = not search.open and all(bench.has(family.links) for family in mapping.families) and _is_whole(mapping, headers)
-        if is_whole and final.is_other and final.distance is not None:
+        families = [family for family in concluded(families, search, final) if family.confidence or family.why != SPARE]
+        is_whole = not search.open and all(bench.has(family.links) for family in families)
+        if is_whole and _is_whole(with_families(families, *headers), headers) and final.is_other and final.distance is not None:
             families, final = self._looked_again(bench, families, final, least)
         return Probed(with_families(families, *headers), told(final))
 
@@ -89,7 +93,7 @@ class Probing:
                 return concluded(families, search, equal := bench.run()), equal
             _put(bench, group, group.matched)
         doubtful = astray(families, final)
-        again = open_groups(with_families(doubtful, *self._headers), least, *self._headers)
+        again = open_groups(doubtful, least, *self._headers)
         search = _searched(bench, self._in_order(again), self._probe.most)
         last = bench.run()
         return (concluded(doubtful, search, last), last) if last.is_equal else (doubtful, final)
@@ -100,9 +104,9 @@ def _first_call(group: Group, trace: Trace) -> int:
     return min(found, default=-1)
 
 
-def _used(mapping: links.Mapping) -> set[str]:
+def _used(families: Iterable[Family]) -> set[str]:
     """Every key of the source which any way takes."""
-    ways = [each for family in mapping.families for each in (family.links, *(other.links for other in family.alternatives))]
+    ways = [each for family in families for each in (family.links, *(other.links for other in family.alternatives))]
     return {key for found in ways for link in found for key in link.sources}
 
 
@@ -110,6 +114,15 @@ def _put_all(bench: Bench, mapping: links.Mapping, headers: tuple[Header, Header
     for family in mapping.families:
         if bench.has(family.links) and not refused(family.links, *headers):
             bench.put(family.links)
+
+
+def _put_back(bench: Bench, search: Search, count: int) -> None:
+    """Give what stays open what the mapping says: to the first `count` decisions what was matched, to the others nothing."""
+    for group in search.open:
+        bench.reset(group.targets)
+        for at, matched in zip(group.members, group.matched, strict=True):
+            if at < count and bench.has(matched):
+                bench.put(matched)
 
 
 def _put(bench: Bench, group: Group, way: Way) -> None:

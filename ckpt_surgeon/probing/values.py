@@ -28,7 +28,7 @@ def valued(mapping: Mapping, source: Reader, target: Reader, least: float) -> Ma
     headers = source.header, target.header
     gaps = Gaps(source, target)
     families = list(mapping.families)
-    for group in open_groups(mapping, least, *headers):
+    for group in open_groups(families, least, *headers):
         families = _settled(families, group, gaps)
     left = with_families(families, *headers)
     open_ones = [family for family in left.families if is_open(family, least)]
@@ -38,7 +38,7 @@ def valued(mapping: Mapping, source: Reader, target: Reader, least: float) -> Ma
     made = {key for family in new for link in family.links for key in link.targets}
     used = {key for family in new for link in family.links for key in link.sources}
     kept = [family if not is_open(family, least) else _without(family, made, used) for family in left.families]
-    return with_families(_in_order([*kept, *new], target), *headers)
+    return with_families([*kept, *new], *headers)
 
 
 def _settled(families: list[Family], group: Group, gaps: Gaps) -> list[Family]:
@@ -76,9 +76,3 @@ def _without(family: Family, made: set[str], used: set[str]) -> Family:
     """The decision without the links whose ends are decided otherwise."""
     kept = tuple(link for link in family.links if made.isdisjoint(link.targets) and used.isdisjoint(link.sources))
     return family if len(kept) == len(family.links) else replace(family, links=kept, alternatives=())
-
-
-def _in_order(families: list[Family], target: Reader) -> list[Family]:
-    places = {key: place for place, key in enumerate(target.header)}
-    last = len(places)
-    return sorted(families, key=lambda family: min((places.get(key, last) for link in family.links for key in link.targets), default=last))
