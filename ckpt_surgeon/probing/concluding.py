@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.keys.display import escape
@@ -70,12 +70,22 @@ def _why(verdict: Verdict, final: Result) -> str:
     return f"{given} on a random input; with {others} {reach}"
 
 
-def astray(families: Sequence[Family], final: Result) -> list[Family]:
-    """The families, those in doubt whose parts ran right before the first one which was given nothing of the source's."""
+def astray(families: Sequence[Family], final: Result, idle: Collection[str]) -> list[Family]:
+    """The families, those in doubt which may have led the outputs astray.
+
+    They are those whose parts run here and not in the source (idle: its keys whose parts never do); else those which ran right before
+    the first part which was given nothing of the source's; else all.
+    """
+    running = {call.name for call in final.calls}
+    strange = [at for at, family in enumerate(families) if _owners(family) & running and _sources(family) <= set(idle)]
     suspects = _suspects(final)
-    members = [at for at, family in enumerate(families) if _owners(family) & suspects] or list(range(len(families)))
+    members = strange or [at for at, family in enumerate(families) if _owners(family) & suspects] or list(range(len(families)))
     doubt = f"outputs differ by {final.distance:.2g} on a random input, from here on"
     return doubted(families, members, doubt, _REFUTED)
+
+
+def _sources(family: Family) -> set[str]:
+    return {key for link in family.links for key in link.sources}
 
 
 def _owners(family: Family) -> set[str]:

@@ -92,7 +92,9 @@ class Probing:
             if any(verdict.best.result.is_equal for verdict in search.clear):
                 return concluded(families, search, equal := bench.run()), equal
             _put(bench, group, group.matched)
-        doubtful = astray(families, final)
+        ran = self._source_trace.first_calls
+        idle = {name for key, name in self._models.names.items() if key.rpartition(".")[0] not in ran}
+        doubtful = astray(families, final, idle)
         again = open_groups(doubtful, least, *self._headers)
         search = _searched(bench, self._in_order(again), self._probe.most)
         last = bench.run()

@@ -33,7 +33,7 @@ def doubted(families: Sequence[Family], members: Iterable[int], doubt: str, most
 
 
 def with_families(families: Iterable[Family], source: Header, target: Header) -> Mapping:
-    """The mapping of these decisions, in target order, and what they leave; what a certain decision takes is no alternative of any other."""
+    """The mapping of these decisions, in target order, and what they leave; what a certain one takes is no alternative of any other."""
     known = [family for family in families if family.links]
     taken = {key for family in known if family.confidence >= CERTAIN for link in family.links for key in link.sources}
     places = {key: place for place, key in enumerate(target)}

@@ -147,6 +147,11 @@ class TestWhatNoRunTellsStaysOpen:
         found = probed(trained(Mixer("a", "b")), Mixer("tin", "zinc"), "2x8x8", most=1)
         assert "there were not runs enough to try it" in {question.doubt for question in found.questions}.pop()
 
+    def test_a_new_part_in_whose_shape_the_source_has_something_to_spare(self) -> None:
+        source, target = _WithSpare(("tin",)), _Adapted("dog")
+        found = probed(trained(source), target, "2x8x8")
+        assert set(found.open_targets) == {"dog.weight", "dog.bias"}  # which seemed sure
+
 
 class _WithSpare(nn.Module):
     """Two layers which are never run."""
@@ -159,6 +164,17 @@ class _WithSpare(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.body(x)
+
+
+class _Adapted(_WithSpare):
+    """One more layer, which is run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__((name,))
+        self.name = name
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(torch.cat([getattr(self, self.name)(x[..., :6]), x[..., 6:]], -1))
 
 
 class _Deaf(Mixer):
