@@ -48,6 +48,11 @@ class Result:
         """Whether the outputs are certainly not the source's, or cannot be compared."""
         return self.distance is None or self.distance >= OTHER
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether the outputs can be compared and are not the source's."""
+        return self.distance is not None and self.is_other
+
     def reach(self, after: int = -1) -> int:
         """How many calls beyond place `after` were given what the source's are."""
         return sum(self.known[after + 1 :])

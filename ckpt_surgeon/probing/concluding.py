@@ -38,16 +38,20 @@ def reason(verdict: Verdict | None) -> str:
 
 
 def concluded(families: Sequence[Family], search: Search, final: Result) -> list[Family]:
-    """The families, settled where the last run, with all best ways together, bears them out."""
+    """The families, settled where the last run, with all best ways together, bears them out.
+
+    What stays open though the outputs are not the source's is no rule, however sure it was but for its doubt.
+    """
     found = list(families)
+    most = _REFUTED if final.is_apart else None
     for verdict in search.clear:
         if _is_borne_out(verdict, final):
             assert verdict.best.way is not None  # the noise never leads furthest: `judged` takes the best before it is made
             found = settled(found, verdict.group, verdict.best.way, _why(verdict, final))
         else:
-            found = doubted(found, verdict.group.members, _UNCLEAR)
+            found = doubted(found, verdict.group.members, _UNCLEAR, most)
     for group, why in search.open.items():
-        found = doubted(found, group.members, why)
+        found = doubted(found, group.members, why, most)
     return found
 
 

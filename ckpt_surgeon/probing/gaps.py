@@ -16,6 +16,8 @@ from ckpt_surgeon.mapping.writing.proving import wanted_recipes
 __all__ = ["EQUAL", "Gaps"]
 
 EQUAL = 1e-6  # relative L2 from which on two tensors of one dtype are not the same; a change of dtype alone may cost more
+_FAR = 0.5  # nothing so far off is near, whatever else the links make: it need not be read
+_ENOUGH = 256  # elements which tell that
 _ROUNDED = 1e-2  # where one side is of another dtype: bfloat16 has 8 bits
 
 
@@ -30,7 +32,7 @@ class Gaps:
     def gap(self, links: tuple[Link, ...]) -> float:
         """The relative L2 of all which the links make from what the target has; 0 where the dtypes alone tell them apart.
 
-        Infinite where the target has nothing but constants, which tell nothing.
+        Of links which are far off, of their first tensors. Infinite where the target has nothing but constants, which tell nothing.
         """
         if links not in self._known:
             self._known[links] = self._measured(links)
@@ -47,6 +49,8 @@ class Gaps:
             is_rounded = found.dtype != wanted.dtype and apart <= _ROUNDED * root
             gap += 0.0 if is_rounded else apart**2
             size += root**2
+            if wanted.numel() >= _ENOUGH and apart > _FAR * root:
+                return apart / root if root else float("inf")
         return sqrt(gap / size) if size else float("inf")
 
 

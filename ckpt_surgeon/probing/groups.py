@@ -52,8 +52,8 @@ class Group:
 
 
 def open_groups(families: Sequence[Family], least: float, source: Header, target: Header) -> tuple[Group, ...]:
-    """The groups of what is less sure than `least`, or in doubt. What a sure decision takes, no other may take."""
-    wanting = [at for at, family in enumerate(families) if is_open(family, least)]
+    """The groups of what is less sure than `least`, or in doubt, and can be carried out. What a sure decision takes, no other may take."""
+    wanting = [at for at, each in enumerate(families) if is_open(each, least) and not refused(each.links, source, target)]
     sure = {key for family in families if not is_open(family, least) for link in family.links for key in link.sources}
     own = {at: _own_ways(families[at], sure, source, target) for at in wanting}
     signs = {at: _signs(ways, families[at].doubt) for at, ways in own.items()}

@@ -77,7 +77,7 @@ class Probing:
         final = bench.run()
         families = [family for family in concluded(families, search, final) if family.confidence or family.why != SPARE]
         is_whole = not search.open and all(bench.has(family.links) for family in families)
-        if is_whole and _is_whole(with_families(families, *headers), headers) and final.is_other and final.distance is not None:
+        if is_whole and final.is_apart and _is_whole(with_families(families, *headers), headers):
             families, final = self._looked_again(bench, families, final, least)
         return Probed(with_families(families, *headers), told(final))
 
@@ -151,9 +151,11 @@ def _searched(bench: Bench, groups: Sequence[Group], most: int) -> Search:
 
 
 def _is_whole(mapping: links.Mapping, headers: tuple[Header, Header]) -> bool:
-    """Whether equal outputs are to be expected: nothing stays as it was built, and no op changes what is computed."""
+    """Whether equal outputs are to be expected: nothing stays as it was built, all can be done, and no op changes what is computed."""
     made = {key for family in mapping.families for link in family.links for key in link.targets}
     if any(not fills_itself(key, headers[1], made) for key in mapping.missing):
+        return False
+    if any(refused(family.links, *headers) for family in mapping.families):
         return False
     recipes = [recipe for family in mapping.families for recipe in wanted_recipes(family.links, *headers).values()]
     return all(recipe.op.contract == "exact" for recipe in recipes if isinstance(recipe, Derived))

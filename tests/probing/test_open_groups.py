@@ -88,6 +88,10 @@ class TestGroups:
         source, target = header(a_weight=(8, 8), b_weight=(4, 8)), header(x_weight=(8, 8), y_weight=(4, 8))
         assert [group.options for group in open_groups(families, LEAST, source, target)] == [((same("x", "a"),),), ((same("y", "b"),),)]
 
+    def test_what_no_rule_can_carry_out_is_not_tried(self) -> None:
+        source, target = header(a_weight=(8, 8), b_weight=(8, 8)), header(x_weight=(8, 7), y_weight=(8, 8))
+        assert [group.members for group in open_groups((family("x", "a"), family("y", "b")), LEAST, source, target)] == [(1,)]
+
     def test_an_alternative_which_lacks_a_number_cannot_be_tried(self) -> None:
         open_end = Alternative((Link(("a.weight",), ("x.weight",), Change("rope_permute", (("source_layout", "half"),))),), 0.5)
         given = Family(same("x", "a"), 0.5, "", "rows", (open_end,))
