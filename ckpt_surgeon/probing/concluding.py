@@ -68,10 +68,14 @@ def _why(verdict: Verdict, final: Result) -> str:
     others = {0: "other weights", 1: "the alternative"}.get(len(ways), f"the nearest of {len(ways)} alternatives")
     gaps = [trial.result.distance for trial in ways or verdict.others if trial.result.distance is not None]
     if final.is_equal and gaps and min(gaps) >= OTHER:
-        return f"outputs equal to {final.distance:.0e} on a random input; {others} differ{'' if not ways else 's'} by {min(gaps):.2g}"
+        return f"outputs {_equal(final)} on a random input; {others} differ{'' if not ways else 's'} by {min(gaps):.2g}"
     reach = max(trial.result.reach() for trial in ways or verdict.others)
     given = f"{final.reach()} of {len(final.calls)} parts are given what the source's are"
     return f"{given} on a random input; with {others} {reach}"
+
+
+def _equal(final: Result) -> str:
+    return f"equal to {final.distance:.0e}" if final.distance else "equal"
 
 
 def astray(families: Sequence[Family], final: Result, idle: Collection[str]) -> list[Family]:
@@ -113,7 +117,7 @@ def told(final: Result) -> str:
     if final.distance is None:
         return "the outputs of both models have no shape in common, and cannot be compared"
     if final.is_equal:
-        return f"both models' outputs are equal to {final.distance:.0e} on a random input"
+        return f"both models' outputs are {_equal(final)} on a random input"
     lost = _lost(final)
     where = f"; {escape(final.calls[lost].name)} is the first part which is given something else" if lost < len(final.calls) else ""
     return f"both models' outputs differ by {final.distance:.2g} on a random input{where}"

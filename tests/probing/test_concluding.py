@@ -120,6 +120,7 @@ class TestAstray:
     ("final", "text"),
     [
         (result(2e-7, ALL), "both models' outputs are equal to 2e-07 on a random input"),
+        (result(0.0, ALL), "both models' outputs are equal on a random input"),
         (result(0.31, LOST), "both models' outputs differ by 0.31 on a random input; o is the first part which is given something else"),
         (result(0.31, ALL), "both models' outputs differ by 0.31 on a random input"),
         (result(None, ALL), "the outputs of both models have no shape in common, and cannot be compared"),

@@ -86,7 +86,7 @@ class TestWhatShapesLeaveOpenIsSettled:
     def test_the_evidence_stands_beside_the_rules(self) -> None:
         found = probed(trained(Mixer("a", "b")), Mixer("tin", "zinc"), "2x8x8")
         assert "on a random input; the alternative differs by" in found.text
-        assert found.remarks[0].startswith("both models' outputs are equal to ")
+        assert found.remarks[0].startswith("both models' outputs are equal")
 
     def test_a_head_for_other_classes_hides_nothing_of_what_is_before_it(self) -> None:
         source, target = trained(Encoder("layers", ZOO, ("pear", "fig"))), Encoder("blocks", METALS[::-1], ("one", "two"), classes=7)
