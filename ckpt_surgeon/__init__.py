@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.loading import load, pre_hook, remap
     from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.planning import Lineage, Plan, explain
+    from ckpt_surgeon.probing import Probe
     from ckpt_surgeon.provenance import Proof, lineage, verify_lineage
     from ckpt_surgeon.publishing import recover
     from ckpt_surgeon.rules.importing import rules_from_key_mapping, rules_from_revise_keys
@@ -56,6 +57,7 @@ __all__ = [
     "NothingLoadedError",
     "Outcome",
     "Plan",
+    "Probe",
     "Proof",
     "Rules",
     "RulesError",
@@ -112,6 +114,7 @@ __getattr__ = deferred(
         "Lineage": "planning",
         "Plan": "planning",
         "explain": "planning",
+        "Probe": "probing",
         "Proof": "provenance",
         "lineage": "provenance",
         "verify_lineage": "provenance",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ckpt_surgeon.mapping.writing import Suggestion
     from ckpt_surgeon.planning import Plan
     from ckpt_surgeon.planning.optimizer import OptimizerMode, Optimizers
+    from ckpt_surgeon.probing import Probe
     from ckpt_surgeon.rules.rule import Rules
 
 __all__ = ["diff", "digest", "inspect", "invert", "plan", "suggest", "suggestion"]
@@ -190,12 +191,20 @@ def invert(
         return invert_plan(made)
 
 
-def suggest(source: Any, target: Any, *, min_confidence: float | None = None, arguments: Mapping[str, Any] | None = None) -> Rules:
-    """The rules which take the keys of a source to those of a target, found in the two headers alone; see `suggestion`.
+def suggest(
+    source: Any,
+    target: Any,
+    *,
+    min_confidence: float | None = None,
+    probe: Probe | None = None,
+    values: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+) -> Rules:
+    """The rules which take the keys of a source to those of a target, found in the two headers, and further on request; see `suggestion`.
 
-    What is not sure is left out, so that a plan of these rules names it as missing. Raises what `inspect` raises.
+    What is not sure is left out, so that a plan of these rules names it as missing. Raises what `suggestion` raises.
     """
-    return suggestion(source, target, min_confidence=min_confidence, arguments=arguments).rules
+    return suggestion(source, target, min_confidence=min_confidence, probe=probe, values=values, arguments=arguments).rules
 
 
 def suggestion(
@@ -203,13 +212,17 @@ def suggestion(
     target: Any,
     *,
     min_confidence: float | None = None,
+    probe: Probe | None = None,
+    values: bool = False,
     arguments: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Suggestion:
     """The same with all that is to be said about it: how sure each decision is, what is open, and the text of a rules file.
 
     min_confidence: 0 to 1; a decision which is less sure becomes a question. Left out, what keeps 995 of 1000 keys right.
-    progress: as of `inspect`. Raises what `inspect` raises, and SurgeryError for a confidence out of range.
+    probe: both models are run on the same input, and their outputs settle what headers leave open. values: the values of what is open
+    do, those of a target as it was built included. progress: as of `inspect`.
+    Raises what `inspect` raises, SurgeryError for a confidence out of range, ModelError where a model cannot be run, or has no values.
     """
     from ckpt_surgeon.mapping.calibration import MIN_CONFIDENCE
     from ckpt_surgeon.mapping.matching import match
@@ -220,8 +233,14 @@ def suggestion(
         raise SurgeryError(f"min_confidence is {least}; from 0 to 1 is allowed")
     wanted = header_of(target, arguments=arguments, progress=progress)
     given = header_of(source, arguments=arguments, progress=progress)
-    with uncollected():
-        return written(match(given, wanted), given, wanted, least)
+    if probe is None and not values:
+        with uncollected():
+            return written(match(given, wanted), given, wanted, least)
+    from ckpt_surgeon.probing import examined
+
+    evidence: dict[str, Any] = {"probe": probe, "values": values, "arguments": arguments, "progress": progress}
+    found = examined(source, target, (given, wanted), least, **evidence)
+    return replace(written(found.mapping, given, wanted, least), remarks=found.remarks)
 
 
 def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpt_surgeon.cli.evidence_options import evidence_options
 from ckpt_surgeon.cli.surgery_options import model_options
 from ckpt_surgeon.cli.view import View, common_options
 
@@ -18,12 +19,22 @@ __all__ = ["command"]
 @click.option("-o", "--out", metavar="FILE", help="Where to write the rules; into the report where left out.")
 @click.option("--force", is_flag=True, help="Replace an existing FILE.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), help="What is less sure is asked, not said.")
+@evidence_options
 @model_options
 @common_options
 def command(
-    view: View, source: str, target: str, out: str | None, force: bool, min_confidence: float | None, arguments: dict[str, Any]
+    view: View,
+    source: str,
+    target: str,
+    out: str | None,
+    force: bool,
+    min_confidence: float | None,
+    evidence: dict[str, Any],
+    arguments: dict[str, Any],
 ) -> int:
     """Write the rules which take SOURCE to TARGET, found in names, shapes and dtypes alone, and proven by the plan which they make.
+
+    --values and --probe look further, for what these leave open: at the values themselves, and at the outputs of both models.
 
     Each rule tells why it is there and how sure it is. What is not sure stands after the rules, as comments with the ways to
     answer it; the exit code is then 1.
@@ -33,7 +44,7 @@ def command(
     from ckpt_surgeon.surgery import suggestion
 
     with view.progress("reading") as progress:
-        found = suggestion(source, target, min_confidence=min_confidence, arguments=arguments, progress=progress)
+        found = suggestion(source, target, min_confidence=min_confidence, **evidence, arguments=arguments, progress=progress)
     if out is not None:
         write_rules(out, found.text, force, [source, target])
     view.show(SuggestionReport(found, source, target, out, view.verbose))

@@ -8,7 +8,7 @@ from ckpt_surgeon.deferred import deferred
 
 if TYPE_CHECKING:
     from ckpt_surgeon.model.arguments import parse_arguments
-    from ckpt_surgeon.model.building import build
+    from ckpt_surgeon.model.building import build, called
     from ckpt_surgeon.model.factories import is_spec
     from ckpt_surgeon.model.initialization import initial_tensors
     from ckpt_surgeon.model.seeding import seeded
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "StateDictReader",
     "build",
+    "called",
     "header_of_module",
     "header_of_state_dict",
     "initial_tensors",
@@ -32,6 +33,7 @@ __getattr__ = deferred(
     {
         "StateDictReader": "state",
         "build": "building",
+        "called": "building",
         "header_of_module": "state",
         "header_of_state_dict": "state",
         "initial_tensors": "initialization",

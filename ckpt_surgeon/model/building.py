@@ -20,7 +20,7 @@ from ckpt_surgeon.model.factories import spec_parts
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build"]
+__all__ = ["build", "called"]
 
 # An exception's text may hold a whole tensor; one line of a terminal or two say what is wrong.
 _MESSAGE_CHARACTERS = 300
@@ -42,6 +42,23 @@ def build(spec: str, arguments: Mapping[str, Any] | None = None, device: str = "
     with _current_folder_importable(), contextlib.redirect_stdout(sys.stderr):
         found = _attribute(_import(parts[0], spec), parts[1], spec)
         return _as_module(found, given, device, spec)
+
+
+def called(spec: str) -> Any:
+    """Import `pkg.module:function` and call it without arguments, as `build` does, but for what comes out.
+
+    Raises ModelError when it cannot be imported, is no function, or fails.
+    """
+    parts = spec_parts(spec)
+    if parts is None:
+        raise ModelError(f"{spec!r} is no function", hint="write pkg.module:function")
+    with _current_folder_importable(), contextlib.redirect_stdout(sys.stderr):
+        found = _attribute(_import(parts[0], spec), parts[1], spec)
+        if not callable(found):
+            raise ModelError(f"it is a {type(found).__name__}, not a function", where=spec)
+        _check_arguments(found, {}, spec)
+        with _users_code(spec, "calling it"):
+            return found()
 
 
 @contextmanager

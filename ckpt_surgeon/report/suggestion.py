@@ -53,6 +53,7 @@ class SuggestionReport:
             "questions": [_question(question) for question in found.questions],
             "missing": list(found.missing),
             "unused": list(found.unused),
+            "remarks": list(found.remarks),
         }
 
     def _verdict(self) -> list[Block]:
@@ -69,7 +70,8 @@ class SuggestionReport:
     def _remarks(self) -> list[Block]:
         found = self.suggestion
         remarks = {"new, nothing of the source is it": found.missing, "left out, no part of the target is it": found.unused}
-        return [Line(f"{title}: {keys_text(len(keys))}, {keys_in_short(keys)}", "note") for title, keys in remarks.items() if keys]
+        left = [Line(f"{title}: {keys_text(len(keys))}, {keys_in_short(keys)}", "note") for title, keys in remarks.items() if keys]
+        return [*(Line(remark) for remark in found.remarks), *left]
 
     def _questions(self) -> list[Block]:
         questions = self.suggestion.questions

@@ -38,6 +38,7 @@ class Suggestion:
 
     text: the rules file, with the questions as comments. plan: what the rules make of the source; None where nothing is settled.
     families: the decisions which are rules. missing: target keys which nothing is to fill; unused: source keys which are left out.
+    remarks: what evidence beyond the headers says of the whole.
     """
 
     rules: Rules
@@ -47,6 +48,7 @@ class Suggestion:
     questions: tuple[Question, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_settled(self) -> bool:

@@ -1,0 +1,62 @@
+"""What both models are run on: a shape in words, a function of the user's, or the arguments themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.model import is_spec, seeded
+
+__all__ = ["Inputs", "inputs_of"]
+
+_SHAPES = re.compile(r"\d+(?:x\d+)*(?:,\d+(?:x\d+)*)*")
+_MOST_NUMBERS = 1 << 28  # a gigabyte; a larger input is a slip
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The arguments of one call."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def inputs_of(given: Any, seed: int) -> Inputs:
+    """`1x3x224x224` (several: `1x3x8,1x7`) -> normal numbers from the seed, in float32; `pkg.module:inputs` -> what it returns.
+
+    A function is called under the seed. A tuple or list is the arguments, a dict the named ones, all else the one argument.
+    Raises ModelError for other words, too large a shape, a function which fails.
+    """
+    if isinstance(given, str):
+        if _SHAPES.fullmatch(given):
+            return Inputs(_drawn([tuple(map(int, text.split("x"))) for text in given.split(",")], seed))
+        if not is_spec(given):
+            raise ModelError(f"{given!r} is no input", hint="write its shape, 1x3x224x224, or pkg.module:inputs, a function which gives it")
+        given = _called(given, seed)
+    elif callable(given):
+        with seeded(seed):
+            given = given()
+    if isinstance(given, Mapping):
+        return Inputs((), dict(given))
+    return Inputs(tuple(given) if isinstance(given, tuple | list) else (given,))
+
+
+def _drawn(shapes: list[tuple[int, ...]], seed: int) -> tuple[Any, ...]:
+    from math import prod
+
+    import torch
+
+    if max(map(prod, shapes)) > _MOST_NUMBERS:
+        raise ModelError(f"an input of {max(map(prod, shapes))} numbers; at most {_MOST_NUMBERS} are allowed")
+    with seeded(seed):
+        return tuple(torch.randn(shape) for shape in shapes)
+
+
+def _called(spec: str, seed: int) -> Any:
+    from ckpt_surgeon.model import called
+
+    with seeded(seed):
+        return called(spec)

@@ -1,0 +1,153 @@
+"""Tensors which names and shapes left over on both sides, paired by their values."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.mapping.links import Change, Family, Link
+from ckpt_surgeon.spec import TensorSpec
+
+__all__ = ["SAME", "found_by_value"]
+
+SAME = "its values are the target's, and no other's"
+
+_DIGITS = re.compile(r"\d+")
+_LIKELY = 0.95
+_FEWEST = 4  # elements; fewer may be equal by chance
+_LEAST_SCALE, _MOST_SCALE = 0.1, 10.0  # between these lies the median of scales
+_POSITIVE = 0.95  # of the elements of a scale, at least
+_MIXED = (0.05, 0.95)  # the share of positive elements of a shift
+
+Kind = Literal["scale", "shift"]
+
+
+def found_by_value(targets: Sequence[str], sources: Sequence[str], source: Reader, target: Reader, links: Iterable[Link]) -> list[Family]:
+    """Families of those which have the same values, and of scales and shifts which are told apart by theirs.
+
+    links: what is matched, or may be. Only within parts some tensors of which are linked do scales and shifts tell anything: a new
+    norm of the target may have the shape of one which it lacks.
+    """
+    wanted = {key: spec for key in targets if isinstance(spec := target.header.entries[key], TensorSpec) and spec.numel >= _FEWEST}
+    given = {key: spec for key in sources if isinstance(spec := source.header.entries[key], TensorSpec) and spec.numel in _sizes(wanted)}
+    tensors = {key: target.read(key) for key in wanted if wanted[key].numel in _sizes(given)}
+    equal = list(_equal(tensors, list(given), source))
+    used = {key for link in equal for key in (*link.sources, *link.targets)}
+    fresh = {key: kind for key, tensor in tensors.items() if key not in used and (kind := _constant(tensor))}
+    kinds = {key: kind for key in given if key not in used and (kind := _kind(source.read(key)))} if fresh else {}
+    linked = {(_parent(key), _parent(name)) for link in links for key in link.targets for name in link.sources}
+    return [*_families(equal), *_scales_and_shifts(_places(fresh, wanted), _places(kinds, given), linked)]
+
+
+def _sizes(specs: Mapping[str, TensorSpec]) -> set[int]:
+    return {spec.numel for spec in specs.values()}
+
+
+def _equal(wanted: Mapping[str, Tensor], given: Iterable[str], source: Reader) -> Iterator[Link]:
+    """A link for each target which has the values of one source and of no other, in their order or transposed."""
+    telling = {key: tensor for key, tensor in wanted.items() if _constant(tensor) is None}
+    by_values: dict[Hashable, list[str]] = defaultdict(list)
+    for key, tensor in telling.items():
+        by_values[_unordered(tensor)].append(key)
+    found: dict[str, list[Link]] = defaultdict(list)
+    for name in given:
+        tensor = source.read(name)
+        for key in by_values.get(_unordered(tensor), ()):
+            change = _change(tensor, telling[key])
+            if change is not None:
+                found[key].append(Link((name,), (key,), change or None))
+    once = [links[0] for links in found.values() if len(links) == 1]
+    yield from (link for link in once if sum(other.sources == link.sources for other in once) == 1)
+
+
+def _unordered(tensor: Tensor) -> tuple[int, bytes]:
+    """What no order of the values changes: a digest of them, sorted."""
+    ordered = tensor.flatten().float().sort().values
+    return tensor.numel(), hashlib.sha256(ordered.numpy().tobytes()).digest()
+
+
+def _change(tensor: Tensor, wanted: Tensor) -> Change | Literal[False] | None:
+    """The op which makes the values the wanted ones; False where none is needed, None where none does."""
+    if tensor.shape == wanted.shape and torch.equal(tensor.float(), wanted.float()):
+        return False
+    if tensor.dim() == 2 and tensor.T.shape == wanted.shape and torch.equal(tensor.T.float(), wanted.float()):
+        return Change("transpose")
+    if torch.equal(tensor.flatten().float(), wanted.flatten().float()):
+        return Change("reshape", (("shape", tuple(wanted.shape)),))
+    return None
+
+
+def _constant(tensor: Tensor) -> Kind | Literal["other"] | None:
+    """What a fresh norm holds: `scale` for ones, `shift` for zeros; None for numbers which differ."""
+    low, high = float(tensor.min()), float(tensor.max())
+    if low < high:
+        return None
+    if low == 1.0:
+        return "scale"
+    return "shift" if low == 0.0 else "other"
+
+
+def _kind(tensor: Tensor) -> Kind | None:
+    """What trained numbers look like: scales are positive and about 1, shifts lie on both sides of 0."""
+    numbers = tensor.float().flatten()
+    positive = float((numbers > 0).float().mean())
+    if positive >= _POSITIVE and _LEAST_SCALE <= float(numbers.median()) <= _MOST_SCALE:
+        return "scale"
+    return "shift" if _MIXED[0] <= positive <= _MIXED[1] and float(numbers.mean().abs()) < float(numbers.std()) else None
+
+
+def _families(links: Iterable[Link]) -> Iterator[Family]:
+    groups: dict[Hashable, list[Link]] = defaultdict(list)
+    for link in links:
+        groups[(_place(link.targets[0]), _place(link.sources[0]), link.change)].append(link)
+    yield from (Family(tuple(group), 1.0, SAME) for group in groups.values())
+
+
+def _place(key: str) -> str:
+    return _DIGITS.sub("#", key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Keys which differ in numbers only, in the order of these. sign: what the keys of its counterpart have to share."""
+
+    parent: str
+    sign: tuple[object, ...]
+    keys: tuple[str, ...]
+
+
+def _places(kinds: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> list[_Place]:
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for key, kind in kinds.items():
+        groups[(_place(key), kind)].append(key)
+    found = []
+    for (_, kind), keys in groups.items():
+        ordered = sorted(keys, key=_numbers)
+        sign = (kind, *((_numbers(key), specs[key].shape) for key in ordered))
+        found.append(_Place(_parent(ordered[0]), sign, tuple(ordered)))
+    return found
+
+
+def _scales_and_shifts(lefts: Sequence[_Place], rights: Sequence[_Place], linked: Collection[tuple[str, str]]) -> Iterator[Family]:
+    """Places of linked parts which are the only ones of their kind, shapes and numbers."""
+    pairs = [(a, b) for a in lefts for b in rights if a.sign == b.sign and (a.parent, b.parent) in linked]
+    for left, right in pairs:
+        if sum(left in pair for pair in pairs) == sum(right in pair for pair in pairs) == 1:
+            links = tuple(Link((name,), (key,)) for key, name in zip(left.keys, right.keys, strict=True))
+            yield Family(links, _LIKELY, f"the only {left.sign[0]} of its shape here on both sides, by its values")
+
+
+def _parent(key: str) -> str:
+    return _place(key.rpartition(".")[0])
+
+
+def _numbers(key: str) -> tuple[int, ...]:
+    return tuple(map(int, _DIGITS.findall(key)))

@@ -1,0 +1,124 @@
+"""`suggest --probe` and `suggest --values`: what they settle, what they show, what they refuse."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from cli_runs import invoke, run
+
+PAIR = """
+import torch
+from torch import nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+        for name in sorted(names):
+            self.add_module(name, nn.Linear(8, 8))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        print("running")
+        tokens, channels = (getattr(self, name) for name in self.names)
+        x = x + tokens(x.transpose(1, 2)).transpose(1, 2)
+        return self.head((x + channels(torch.tanh(x))).mean(1))
+
+
+def source():
+    return Mixer("a", "b")
+
+
+def target():
+    return Mixer("zinc", "tin")
+
+
+def inputs():
+    return torch.randn(2, 8, 8)
+
+
+def failing():
+    raise ValueError("no inputs today")
+"""
+PROBE = ("--probe", "--probe-input", "2x8x8")
+SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "schemas" / "suggestion.json"
+
+
+@pytest.fixture
+def pair(folder, monkeypatch):
+    """pair.py, and source.pt, the weights of its source."""
+    monkeypatch.delitem(sys.modules, "pair", raising=False)
+    (folder / "pair.py").write_text(PAIR)
+    monkeypatch.syspath_prepend(folder)
+    torch.manual_seed(0)
+    torch.save(importlib.import_module("pair").source().state_dict(), folder / "source.pt")
+    return folder
+
+
+def test_without_evidence_it_is_a_question(pair):
+    done = invoke("suggest", "pair:source", "pair:target", "-o", "rules.yaml", "--force")
+    assert done.exit_code == 1
+    assert "question 1" in (pair / "rules.yaml").read_text()
+
+
+@pytest.mark.parametrize("inputs", ["2x8x8", "pair:inputs"])
+@pytest.mark.parametrize("source", [("pair:source",), ("source.pt", "--source-model", "pair:source")])
+def test_a_probe_settles_it(pair, source, inputs):
+    done = invoke("suggest", source[0], "pair:target", *source[1:], "--probe", "--probe-input", inputs, "-o", "found.yaml")
+    assert done.exit_code == 0, done.output
+    assert "both models' outputs are equal" in done.stdout
+    text = (pair / "found.yaml").read_text()
+    assert '"a.{leaf}": "zinc.{leaf}"' in text
+    assert "outputs equal" in text
+    assert invoke("remap", "source.pt", "--rules", "found.yaml", "--target", "pair:target", "-o", "out.pt").exit_code == 0
+
+
+def test_values_settle_it_where_both_sides_have_them(pair):
+    weights = torch.load("source.pt")
+    names = {"a": "zinc", "b": "tin"}
+    torch.save({".".join(names.get(word, word) for word in key.split(".")): value for key, value in weights.items()}, "target.pt")
+    assert invoke("suggest", "source.pt", "target.pt").exit_code == 1
+    done = invoke("suggest", "source.pt", "target.pt", "--values")
+    assert done.exit_code == 0
+    assert "its values are the target's, and no other's" in done.stdout
+
+
+def test_the_document_has_the_remarks_of_the_probe(pair):
+    done = run("suggest", "pair:source", "pair:target", *PROBE, "--format", "json", cwd=pair)
+    document = json.loads(done.stdout)  # what the models print goes elsewhere
+    assert "running" in done.stderr
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    assert document["remarks"][0].startswith("both models' outputs are equal")
+    assert document["settled"]
+    assert json.loads(invoke("suggest", "pair:source", "pair:target", "--format", "json").stdout)["remarks"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--probe",), 2, "--probe-input"),
+        (("--probe-input", "2x8x8"), 2, "--probe"),
+        (("--source-model", "pair:source"), 2, "--source-model is for --probe"),
+        (("--probe", "--probe-input", "2x9"), 4, "failed on the probe's inputs"),
+        (("--probe", "--probe-input", "pair:failing"), 4, "no inputs today"),
+        (("--probe", "--probe-input", "pair:missing"), 4, "has no 'missing'"),
+        (("--values",), 4, "the source has no values"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(pair, words, code, message):
+    done = invoke("suggest", "pair:source", "pair:target", *words, "-o", "found.yaml")
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (pair / "found.yaml").exists()
+
+
+def test_a_checkpoint_alone_is_not_run(pair):
+    done = invoke("suggest", "source.pt", "pair:target", *PROBE)
+    assert done.exit_code == 4
+    assert "--source-model pkg.module:factory" in done.stderr
