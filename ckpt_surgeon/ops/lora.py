@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MergeLora"]
 
-_ROLES = Roles(sources=("weight", "lora_a", "lora_b"))
+_ROLES = Roles(sources=("weight", "lora_a", "lora_b", "alpha"), optional=("alpha",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class MergeLora(TensorDefaults):
     convolutions, those of several groups excepted, which peft does not merge either. Computed in at least float32, in the
     weight's type at the end.
 
-    alpha: `lora_alpha` of the adapter's configuration. r: its rank, checked against the shapes where it is given.
+    alpha: `lora_alpha` of the adapter's configuration; kohya's files hold it as a tensor `[]` beside each adapter, which then is an
+    input. r: its rank, checked against the shapes where it is given.
     rslora: the factor is alpha / sqrt(r). fan_in_fan_out: the weight is `[in, out]` (GPT-2's Conv1D; an embedding, whose
     lora_embedding_A `[r, tokens]` is lora_a): a square weight does not tell, so this has to be said.
     inputs: filled in by the reader of rules.
@@ -49,22 +50,26 @@ class MergeLora(TensorDefaults):
     arity: ClassVar[Arity] = "n->1"
     contract: ClassVar[Contract] = "preserving"
 
-    alpha: float
+    alpha: float | None = None
     r: int | None = None
     rslora: bool = False
     fan_in_fan_out: bool = False
     inputs: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        assign(self, alpha=number(self.alpha, "merge_lora: alpha"), inputs=_ROLES.checked(self.inputs, self.name))
+        alpha = None if self.alpha is None else number(self.alpha, "merge_lora: alpha")
+        assign(self, alpha=alpha, inputs=_ROLES.checked(self.inputs, self.name))
+        if self.inputs is not None:
+            self._check_alpha_once("alpha" in self.inputs)
         if self.r is not None and integer(self.r, "merge_lora: r") < 1:
             raise RulesError(f"merge_lora: r is {self.r}; 1 or more is wanted")
 
     def infer(self, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         """The weight's spec; the adapter's shapes have to fit it."""
         given = _ROLES.named(self.inputs, specs, self.name)
-        refuse_no_weights(specs, self.name)
         weight, lora_a, lora_b = given["weight"], given["lora_a"], given["lora_b"]
+        refuse_no_weights((weight, lora_a, lora_b), self.name)
+        self._check_alpha(given.get("alpha"))
         if len(weight.shape) < 2 or (self.fan_in_fan_out and len(weight.shape) != 2):
             wanted = "fan_in_fan_out is for a weight [in, out]" if self.fan_in_fan_out else "a weight has at least 2 dims"
             raise RulesError(f"merge_lora: weight {weight}; {wanted}")
@@ -79,9 +84,11 @@ class MergeLora(TensorDefaults):
 
     def apply(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """The merged weight."""
-        weight, lora_a, lora_b = all_widened(tensors)
+        given = _ROLES.named(self.inputs, all_widened(tensors), self.name)
+        weight, lora_a, lora_b = given["weight"], given["lora_a"], given["lora_b"]
         rank = len(lora_a)
-        factor = self.alpha / (sqrt(rank) if self.rslora else rank)
+        alpha = given["alpha"].item() if self.alpha is None else self.alpha
+        factor = alpha / (sqrt(rank) if self.rslora else rank)
         delta = lora_b.reshape(len(lora_b), rank) @ lora_a.reshape(rank, lora_a[0].numel()) * factor
         merged = weight + (delta.T if self.fan_in_fan_out else delta).reshape(weight.shape)
         return (narrowed(merged, tensors[0].dtype, self.name),)
@@ -89,6 +96,17 @@ class MergeLora(TensorDefaults):
     def _plain(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """`[out, in, *kernel]`."""
         return shape[::-1] if self.fan_in_fan_out else shape
+
+    def _check_alpha(self, alpha: TensorSpec | None) -> None:
+        """It has to be said once, and as a tensor to be one real number."""
+        self._check_alpha_once(alpha is not None)
+        if alpha is not None and (alpha.numel != 1 or alpha.dtype.is_complex or alpha.dtype.is_packed):
+            raise RulesError(f"merge_lora: alpha {alpha} is not one number")
+
+    def _check_alpha_once(self, as_tensor: bool) -> None:
+        if as_tensor == (self.alpha is not None):
+            what = "alpha is given twice, as a number and as a tensor" if as_tensor else "no alpha"
+            raise RulesError(f"merge_lora: {what}", hint="`alpha: 16`, or in `source`, where files hold it: `alpha: PATTERN`.")
 
     def _check_rank(self, lora_a: TensorSpec, lora_b: TensorSpec) -> None:
         """Both have to be of one rank, which is not 0, and is the one which the rule says."""

@@ -80,7 +80,8 @@ class BakeWeightNorm(TensorDefaults):
         else:
             others = [i for i in range(direction.dim()) if i != self.dim % direction.dim()]
             length = torch.linalg.vector_norm(direction, dim=others, keepdim=True) if others else direction.abs()
-        refuse_nothing_left(length, "the length of v", self.name)
+        if direction.numel():
+            refuse_nothing_left(length, "the length of v", self.name)
         return (narrowed(direction * (magnitude / length), tensors[1].dtype, self.name),)
 
 
@@ -131,5 +132,6 @@ class BakeSpectralNorm(TensorDefaults):
         """The weight over its largest singular value, as the vectors have it."""
         weight, left, right = all_widened(tensors)
         sigma = left @ (weight.movedim(self.dim, 0).reshape(len(left), len(right)) @ right)
-        refuse_nothing_left(sigma.abs(), "sigma", self.name)
+        if weight.numel():
+            refuse_nothing_left(sigma.abs(), "sigma", self.name)
         return (narrowed(weight / sigma, tensors[0].dtype, self.name),)

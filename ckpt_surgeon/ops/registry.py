@@ -30,6 +30,7 @@ OURS: Mapping[str, str] = {
     "sub": "substituting:Sub",
     "layers": "layering:Layers",
     "unwrap": "unwrapping:Unwrap",
+    "unflatten": "unflattening:Unflatten",
     "squeeze": "squeezing:Squeeze",
     "unsqueeze": "squeezing:Unsqueeze",
     "reshape": "reshaping:Reshape",

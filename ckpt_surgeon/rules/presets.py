@@ -54,11 +54,18 @@ _LORA_DIFFUSERS: Final = {
     | {"to_out.lora_magnitude_vector": "to_out.0.lora_magnitude_vector"}
 }
 
+# kohya-ss/sd-scripts, networks/lora.py: LoRANetwork's prefixes, and the layers of LoRAModule.
+_LORA_KOHYA: Final = (
+    {"unflatten": ["lora_unet_", "lora_te_", "lora_te1_", "lora_te2_"]},
+    {"replace": {"lora_down": "lora_A", "lora_up": "lora_B"}},
+)
+
 PRESETS: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = {
     "wrappers": (_WRAPPERS,),
     "densenet": (_DENSENET,),
     "lora_peft": _LORA_PEFT,
     "lora_diffusers": (_LORA_DIFFUSERS,),
+    "lora_kohya": _LORA_KOHYA,
 }
 
 

@@ -38,6 +38,19 @@ def tensors_of(specs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
     return tuple(tensor_of(spec, seed) for seed, spec in enumerate(specs))
 
 
+# These refuse what only values tell: a result too large for its type, a division by nothing.
+_TOO_LARGE = ("adapt_in_channels", "collapse", "resample_patch_embed", "resample_pos_embed", "resample_rel_pos_bias")
+CHOOSY = frozenset((*_TOO_LARGE, "fold_bn", "bake_weight_norm", "bake_spectral_norm"))
+
+
+def inputs_of(name: str, specs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    """Noise for an op; numbers from 0.5 to 1.5 for one which is choosy."""
+    if name not in CHOOSY:
+        return tensors_of(specs)
+    generator = torch.Generator().manual_seed(0)
+    return tuple((torch.rand(spec.shape, generator=generator) + 0.5).to(getattr(torch, spec.dtype.name)) for spec in specs)
+
+
 def bytes_of(tensor: torch.Tensor) -> bytes:
     """Contiguous little-endian bytes; of one-byte types also from a strided tensor, which torch does not copy for some."""
     if tensor.element_size() == 1:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from op_samples import bytes_of, spec_of, tensor_of, tensors_of
+from op_samples import bytes_of, inputs_of, spec_of, tensor_of, tensors_of
 from test_op_laws import SAMPLES, samples
 
 from ckpt_surgeon.ops.protocol import TensorOp
@@ -146,7 +146,7 @@ def test_the_inverse_of_the_inverse_does_what_the_op_does(name: str, data: st.Da
     if again is None:
         assert bound.contract != "exact", "what was widened is narrowed back, which undoes nothing else"
         return
-    outputs = sample.op.apply(tensors_of(sample.specs))
+    outputs = sample.op.apply(inputs_of(sample.op.name, sample.specs))
     assert same(again.bind(len(outputs), None).apply(bound.apply(outputs)), outputs)
 
 

@@ -293,3 +293,26 @@ def test_what_holds_no_weights_as_they_stand_is_refused(op: Any, shapes: list[tu
     for i, shape in enumerate(shapes):
         with pytest.raises(RulesError, match="holds no weights"):
             op.infer((*plain[:i], TensorSpec.of(dtype, *shape), *plain[i + 1 :]))
+
+
+def test_an_adapter_of_kohya_s_scripts_is_merged_with_the_alpha_which_it_holds(tmp_path):
+    """The names and alpha of sd-scripts' networks/lora.py: `lora_name.replace(".", "_")`, a buffer `alpha`, the factor alpha / rank."""
+    weight, down, up = torch.randn(6, 4), torch.randn(2, 4), torch.randn(6, 2)
+    base = {"mid_block.proj_in.weight": weight, "mid_block.proj_in.bias": torch.randn(6)}
+    flat = "lora_unet_mid_block_proj_in"
+    adapter = {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up, f"{flat}.alpha": torch.tensor(8.0)}
+    roles = {
+        "weight": "base::{m:path}.weight",
+        "lora_a": "{m:path}.lora_A.weight",
+        "lora_b": "{m:path}.lora_B.weight",
+        "alpha": "{m:path}.alpha",
+    }
+    rules = {
+        "version": 1,
+        "sources": {"base": "unset"},
+        "presets": ["lora_kohya"],
+        "rules": [{"merge_lora": {"source": roles, "target": "{m}.weight"}}, {"copy": {"base::{k:path}.bias": "{k}.bias"}}],
+    }
+    merged = surgeon.remap(adapter, rules, base, sources={"base": base})
+    assert torch.allclose(merged["mid_block.proj_in.weight"], weight + up @ down * 8 / 2, atol=1e-6)
+    assert torch.equal(merged["mid_block.proj_in.bias"], base["mid_block.proj_in.bias"])

@@ -11,9 +11,10 @@ from arithmetic_samples import ARITHMETIC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_draws import VALUED, WEIGHTS, Draw, Sample, at_least, shapes, signed, sizes, types
-from op_samples import bytes_of, moved, spec_of, strided, tensors_of
+from op_samples import bytes_of, inputs_of, moved, spec_of, specs_of, strided
 from resampling_samples import RESAMPLING
 from row_samples import ROWS
+from test_cases import FILES, bound_of
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.ops.registry import OPS
@@ -226,6 +227,20 @@ SAMPLES: dict[str, Callable[[Draw], Sample]] = (
 )
 
 
+def shown_by_cases(name: str) -> Callable[[Draw], Sample]:
+    """What an op's case file shows, for one which needs no draws of its own."""
+    shown = [case for case in FILES[name]["works"] if "inputs" in case]
+
+    def sample(draw: Draw) -> Sample:
+        case = draw(st.sampled_from(shown))
+        return Sample(bound_of(name, case), specs_of(case["inputs"]))
+
+    return sample
+
+
+SAMPLES |= {name: shown_by_cases(name) for name, op in OPS.items() if hasattr(op, "infer") and name not in SAMPLES}
+
+
 @st.composite
 def samples(draw: Draw, name: str) -> Sample:
     return SAMPLES[name](draw)
@@ -244,7 +259,7 @@ def test_the_laws_are_tested_for_every_tensor_op() -> None:
 @given(data=st.data())
 def test_tensors_come_out_as_their_specs_say(name: str, data: st.DataObject) -> None:
     sample = data.draw(samples(name))
-    outputs = sample.op.apply(tensors_of(sample.specs))
+    outputs = sample.op.apply(inputs_of(name, sample.specs))
     assert tuple(map(spec_of, outputs)) == sample.op.infer(sample.specs)
     assert sample.op.count(sample.specs) in (None, len(outputs))
 
@@ -257,7 +272,7 @@ def test_runs_of_bytes_are_what_is_computed(name: str, data: st.DataObject) -> N
     runs = sample.op.spans(sample.specs)
     if runs is None:
         return
-    inputs = tensors_of(sample.specs)
+    inputs = inputs_of(name, sample.specs)
     assert [moved(each, list(map(bytes_of, inputs))) for each in runs] == list(map(bytes_of, sample.op.apply(inputs)))
 
 
@@ -286,7 +301,7 @@ def test_the_inverse_brings_back_every_bit(name: str, data: st.DataObject) -> No
     inverse = sample.op.inverse(sample.specs)
     if inverse is None:
         return
-    inputs = tensors_of(sample.specs)
+    inputs = inputs_of(name, sample.specs)
     there = sample.op.apply(inputs)
     back = inverse.bind(len(inputs), None)
     assert back.infer(sample.op.infer(sample.specs)) == sample.specs
@@ -298,7 +313,7 @@ def test_the_inverse_brings_back_every_bit(name: str, data: st.DataObject) -> No
 @given(data=st.data())
 def test_inputs_are_left_as_they_are(name: str, data: st.DataObject) -> None:
     sample = data.draw(samples(name))
-    inputs = tensors_of(sample.specs)
+    inputs = inputs_of(name, sample.specs)
     before = [(bytes_of(tensor), tensor._version, tensor.shape) for tensor in inputs]
     sample.op.apply(inputs)
     assert [(bytes_of(tensor), tensor._version, tensor.shape) for tensor in inputs] == before
@@ -309,7 +324,7 @@ def test_inputs_are_left_as_they_are(name: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_inputs_may_be_views_and_parameters(name: str, data: st.DataObject) -> None:
     sample = data.draw(samples(name))
-    plain = tensors_of(sample.specs)
+    plain = inputs_of(name, sample.specs)
     views = [strided(tensor) for tensor in plain]
     trained = tuple(torch.nn.Parameter(view, requires_grad=view.is_floating_point() or view.is_complex()) for view in views)
     expected = list(map(bytes_of, sample.op.apply(plain)))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from op_samples import bytes_of, specs_of, tensors_of
+from op_samples import bytes_of, inputs_of, specs_of
 from test_cases import bound_of, cases, edits_of, read
 
 import ckpt_surgeon as surgeon
@@ -152,7 +152,7 @@ def test_a_written_file_holds_the_bytes_which_the_op_computes(name: str, case: d
     specs = specs_of(case["inputs"])
     if not specs or any(spec.dtype.is_packed for spec in specs):
         pytest.skip("nothing is read, or of a type for which safetensors has no name")
-    tensors = tensors_of(specs)
+    tensors = inputs_of(name, specs)
     save_file({f"in.{i}": tensor for i, tensor in enumerate(tensors)}, tmp_path / "in.safetensors")
     outputs = case.get("targets", case["outputs"])
     names = output_names(name, len(outputs))
