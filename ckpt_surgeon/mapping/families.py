@@ -34,8 +34,8 @@ def _places(nodes: Sequence[Node]) -> tuple[str, ...]:
 
 def _place(path: tuple[str, ...]) -> str:
     """The path without the numbers of repetitions; one which is part of the module's own name (`conv1`) stays."""
-    *parents, name = path
-    return ".".join([*(_DIGITS.sub("#", segment) for segment in parents), "#" if name.isdigit() else name])
+    parents = (_DIGITS.sub("#", segment) for segment in path[:-1])
+    return ".".join([*parents, *("#" if name.isdigit() else name for name in path[-1:])])
 
 
 def _family(group: Sequence[Match]) -> Family:

@@ -47,7 +47,7 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
         named = [whole for whole in fitting if word and word in _last(whole)] or fitting
         if len(named) != 1:
             continue
-        by_heads = BY_HEADS in named[0].path[-1]
+        by_heads = BY_HEADS in named[0].name
         confidence = _EITHER_WAY if by_heads else _NAMED if word in _last(named[0]) else _UNNAMED
         doubt = "the whole may hold its parts head by head" if by_heads else ""
         yield group, named[0], form, confidence, doubt
@@ -86,7 +86,7 @@ def _adds_up(group: Sequence[Node], whole: Node) -> bool:
 def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
     named: dict[str, list[Node]] = {}
     for node in parts:
-        named.setdefault(node.path[-1], []).append(node)
+        named.setdefault(node.name, []).append(node)
     rows = [run for nodes in named.values() for run in runs(nodes) if len(run) > 1]
     for whole in wholes:
         shape = main(whole).spec.shape

@@ -61,6 +61,11 @@ class Node:
     first: int
 
     @property
+    def name(self) -> str:
+        """The last segment of the path; empty for the root, which is a module where the whole model is one layer."""
+        return self.path[-1] if self.path else ""
+
+    @property
     def pattern(self) -> str:
         """The path with its numbers left out: equal for the repetitions of one place."""
         return _pattern(self.path)
@@ -136,7 +141,7 @@ class Trees:
             (),
             shapes,
             signature,
-            self._number(tuple((child.path[-1], child.template) for child in children)),
+            self._number(tuple((child.name, child.template) for child in children)),
             tuple(module for child in children for module in child.modules),
             sum(child.numel for child in children),
             sum(child.count for child in children),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, isfinite, sqrt
 
 import torch
 from torch import Tensor
@@ -32,7 +32,8 @@ class Gaps:
     def gap(self, links: tuple[Link, ...]) -> float:
         """The relative L2 of all which the links make from what the target has; 0 where the dtypes alone tell them apart.
 
-        Of links which are far off, of their first tensors. Infinite where the target has nothing but constants, which tell nothing.
+        Of links which are far off, of their first tensors. Infinite where the target has nothing but constants, which tell nothing,
+        or where numbers which are none, or infinite on one side only, stand among them.
         """
         if links not in self._known:
             self._known[links] = self._measured(links)
@@ -46,14 +47,19 @@ class Gaps:
                 continue  # as it was built, most likely: all norms are ones then
             found = self._evaluator.tensor(recipe)
             apart, root = _norms(found.reshape(wanted.shape), wanted)
+            if not isfinite(apart):
+                return inf
             is_rounded = found.dtype != wanted.dtype and apart <= _ROUNDED * root
             gap += 0.0 if is_rounded else apart**2
             size += root**2
             if wanted.numel() >= _ENOUGH and apart > _FAR * root:
-                return apart / root if root else float("inf")
-        return sqrt(gap / size) if size else float("inf")
+                return apart / root if root else inf
+        return sqrt(gap / size) if size else inf
 
 
 def _norms(found: Tensor, wanted: Tensor) -> tuple[float, float]:
-    first, second = found.double().flatten(), wanted.double().flatten()
-    return float(torch.linalg.vector_norm(first - second)), float(torch.linalg.vector_norm(second))
+    """L2 of the difference, and of the finite numbers of what is wanted."""
+    wide = torch.complex128 if found.is_complex() or wanted.is_complex() else torch.float64
+    first, second = found.to(wide).flatten(), wanted.to(wide).flatten()
+    apart = torch.where(first == second, 0.0, first - second)
+    return float(torch.linalg.vector_norm(apart)), float(torch.linalg.vector_norm(second[second.isfinite()]))

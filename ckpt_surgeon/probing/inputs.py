@@ -12,7 +12,7 @@ from ckpt_surgeon.model import is_spec, seeded
 
 __all__ = ["Inputs", "inputs_of"]
 
-_SHAPES = re.compile(r"\d+(?:x\d+)*(?:,\d+(?:x\d+)*)*")
+_SHAPES = re.compile(r"\d{1,18}(?:x\d{1,18})*(?:,\d{1,18}(?:x\d{1,18})*)*")
 _MOST_NUMBERS = 1 << 28  # a gigabyte; a larger input is a slip
 
 
@@ -28,6 +28,7 @@ def inputs_of(given: Any, seed: int) -> Inputs:
     """`1x3x224x224` (several: `1x3x8,1x7`) -> normal numbers from the seed, in float32; `pkg.module:inputs` -> what it returns.
 
     A function is called under the seed. A tuple or list is the arguments, a dict the named ones, all else the one argument.
+    Other types of float become float32, as the models' weights do.
     Raises ModelError for other words, too large a shape, a function which fails.
     """
     if isinstance(given, str):
@@ -39,9 +40,21 @@ def inputs_of(given: Any, seed: int) -> Inputs:
     elif callable(given):
         with seeded(seed):
             given = given()
+    given = _single(given)
     if isinstance(given, Mapping):
         return Inputs((), dict(given))
     return Inputs(tuple(given) if isinstance(given, tuple | list) else (given,))
+
+
+def _single(value: Any) -> Any:
+    """Tensors as the models are run, on the CPU and numbers in float32, in plain tuples, lists and dicts too."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+    if type(value) in (tuple, list):
+        return type(value)(map(_single, value))
+    return {name: _single(each) for name, each in value.items()} if type(value) is dict else value
 
 
 def _drawn(shapes: list[tuple[int, ...]], seed: int) -> tuple[Any, ...]:
@@ -52,7 +65,7 @@ def _drawn(shapes: list[tuple[int, ...]], seed: int) -> tuple[Any, ...]:
     if max(map(prod, shapes)) > _MOST_NUMBERS:
         raise ModelError(f"an input of {max(map(prod, shapes))} numbers; at most {_MOST_NUMBERS} are allowed")
     with seeded(seed):
-        return tuple(torch.randn(shape) for shape in shapes)
+        return tuple(torch.randn(shape, dtype=torch.float32, device="cpu") for shape in shapes)
 
 
 def _called(spec: str, seed: int) -> Any:

@@ -70,33 +70,45 @@ def _equal(wanted: Mapping[str, Tensor], given: Iterable[str], source: Reader) -
 
 def _unordered(tensor: Tensor) -> tuple[int, bytes]:
     """What no order of the values changes: a digest of them, sorted."""
-    ordered = tensor.flatten().float().sort().values
+    wide = _wide(tensor)
+    numbers = torch.view_as_real(wide) if wide.is_complex() else wide
+    ordered = numbers.flatten().sort().values
     return tensor.numel(), hashlib.sha256(ordered.numpy().tobytes()).digest()
 
 
 def _change(tensor: Tensor, wanted: Tensor) -> Change | Literal[False] | None:
     """The op which makes the values the wanted ones; False where none is needed, None where none does."""
-    if tensor.shape == wanted.shape and torch.equal(tensor.float(), wanted.float()):
+    if tensor.is_complex() != wanted.is_complex():
+        return None
+    first, second = _wide(tensor), _wide(wanted)
+    if torch.equal(first, second):
         return False
-    if tensor.dim() == 2 and tensor.T.shape == wanted.shape and torch.equal(tensor.T.float(), wanted.float()):
+    if first.dim() == 2 and torch.equal(first.T, second):
         return Change("transpose")
-    if torch.equal(tensor.flatten().float(), wanted.flatten().float()):
+    if torch.equal(first.flatten(), second.flatten()):
         return Change("reshape", (("shape", tuple(wanted.shape)),))
     return None
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    """In a type which tells all numbers apart: large ids, and small differences of float64."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
 def _constant(tensor: Tensor) -> Kind | Literal["other"] | None:
     """What a fresh norm holds: `scale` for ones, `shift` for zeros; None for numbers which differ."""
-    low, high = float(tensor.min()), float(tensor.max())
-    if low < high:
+    numbers = _wide(tensor).flatten()
+    if bool((numbers != numbers[0]).any()):
         return None
-    if low == 1.0:
+    if numbers[0] == 1.0:
         return "scale"
-    return "shift" if low == 0.0 else "other"
+    return "shift" if numbers[0] == 0.0 else "other"
 
 
 def _kind(tensor: Tensor) -> Kind | None:
     """What trained numbers look like: scales are positive and about 1, shifts lie on both sides of 0."""
+    if tensor.is_complex():
+        return None
     numbers = tensor.float().flatten()
     positive = float((numbers > 0).float().mean())
     if positive >= _POSITIVE and _LEAST_SCALE <= float(numbers.median()) <= _MOST_SCALE:

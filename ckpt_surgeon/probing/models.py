@@ -47,7 +47,7 @@ def models_of(source: Any, target: Any, source_model: Any, header: Header, argum
 
 def _model(given: Any, arguments: Mapping[str, Any], seed: int, what: str, hint: str) -> nn.Module:
     if isinstance(given, nn.Module):
-        model = copy.deepcopy(given)
+        model = _copied(given)
     elif isinstance(given, str | os.PathLike) and is_factory(os.fspath(given)):
         with seeded(seed):
             model = build(os.fspath(given), arguments, device="cpu")
@@ -56,6 +56,16 @@ def _model(given: Any, arguments: Mapping[str, Any], seed: int, what: str, hint:
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise ModelError("it has tensors on the meta device, and cannot run", where=type(model).__name__, hint="build it on the CPU")
     return model.to("cpu").float().eval()
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # what a module keeps beside its weights is the user's own
+        text = f"it cannot be copied: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ModelError(
+            text, where=type(module).__name__, hint="give it as pkg.module:factory, or a module which has not run yet"
+        ) from error
 
 
 def _loaded(module: nn.Module, reader: Reader) -> dict[str, str]:

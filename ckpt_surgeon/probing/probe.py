@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt_surgeon.comparison import fills_itself
+from ckpt_surgeon.errors import SurgeryError
 from ckpt_surgeon.mapping import links
 from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
@@ -25,6 +26,7 @@ from ckpt_surgeon.spec import Header
 
 __all__ = ["Probe", "Probed", "Probing"]
 
+_MOST_RUNS = 1 << 20  # more are a slip: each takes as long as the model does
 _ROUNDS = 2  # a group may hang on one which runs later
 
 
@@ -34,12 +36,19 @@ class Probe:
 
     inputs: `1x3x224x224`, `pkg.module:inputs`, a function, or the arguments. source_model: SOURCE's module, where SOURCE is a
     checkpoint. seed: of all that is drawn. most: runs of the target by which ways are tried.
+    Raises SurgeryError for a seed or a number of runs which is none.
     """
 
     inputs: Any
     source_model: Any = None
     seed: int = 0
     most: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least, largest in (("seed", 0, (1 << 63) - 1), ("most", 1, _MOST_RUNS)):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= largest:
+                raise SurgeryError(f"a probe's {name} is {value!r}; whole numbers from {least} to {largest} are allowed")
 
 
 @dataclass(frozen=True, slots=True)

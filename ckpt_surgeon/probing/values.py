@@ -56,10 +56,12 @@ def _candidates(group: Group) -> Iterator[tuple[int, tuple[Links, ...]]]:
 
 
 def _decided(ways: tuple[Links, ...], gaps: Gaps) -> Family | None:
-    """The way which gives the target's values, or is clearly the nearest; None where none is."""
+    """The way which gives the target's values, or is clearly the nearest; None where none is, or several give them."""
     (gap, best), *others = sorted(((gaps.gap(links), links) for links in ways if links), key=lambda pair: pair[0])
     next_gap = others[0][0] if others else float("inf")
-    if gap <= EQUAL < next_gap:
+    if next_gap <= EQUAL:
+        return None
+    if gap <= EQUAL:
         return Family(best, CERTAIN, SAME)
     if gap <= _NEAR and next_gap >= _FURTHER * gap and others:
         return Family(best, _NEARLY_CERTAIN, f"its values are {gap:.2g} from the target's, the next best's {next_gap:.2g}")

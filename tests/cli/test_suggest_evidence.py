@@ -122,3 +122,93 @@ def test_a_checkpoint_alone_is_not_run(pair):
     done = invoke("suggest", "source.pt", "pair:target", *PROBE)
     assert done.exit_code == 4
     assert "--source-model pkg.module:factory" in done.stderr
+
+
+@pytest.mark.parametrize("source", [("pair:source",), ("source.pt", "--source-model", "pair:source")])
+def test_models_are_looked_at_only_where_a_probe_is_asked_for(pair, source):
+    done = invoke("suggest", "source.pt", "pair:target", "--format", "json")
+    assert done.exit_code == 1
+    assert "running" not in done.stderr
+    probed = invoke("suggest", source[0], "pair:target", *source[1:], *PROBE, "--format", "json")
+    assert "running" in probed.stderr
+    assert json.loads(probed.stdout)["settled"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "md", "html"])
+def test_a_report_holds_the_evidence(pair, suffix):
+    done = invoke("suggest", "pair:source", "pair:target", *PROBE, "--report", f"found.{suffix}")
+    assert done.exit_code == 0, done.output
+    text = (pair / f"found.{suffix}").read_text()
+    assert "outputs are equal" in text
+
+
+def test_what_a_probe_settles_loads_into_the_model(pair):
+    assert invoke("suggest", "source.pt", "pair:target", "--source-model", "pair:source", *PROBE, "-o", "found.yaml").exit_code == 0
+    assert invoke("remap", "source.pt", "--rules", "found.yaml", "--target", "pair:target", "-o", "out.pt").exit_code == 0
+    weights, made = torch.load("source.pt"), torch.load("out.pt")
+    assert torch.equal(made["zinc.weight"], weights["a.weight"])
+    assert torch.equal(made["tin.weight"], weights["b.weight"])
+
+
+def test_values_and_a_probe_go_together(pair):
+    torch.manual_seed(7)  # not the seed with which the target is built
+    torch.save(importlib.import_module("pair").source().state_dict(), "other.pt")
+    words = ("suggest", "other.pt", "pair:target", "--values", "--source-model", "pair:source")
+    assert invoke(*words[:4]).exit_code == 1
+    done = invoke(*words, *PROBE)
+    assert done.exit_code == 0
+    assert "outputs are equal" in done.stdout
+
+
+def test_the_arguments_of_the_factories_are_those_of_a_probe_too(pair):
+    text = (pair / "pair.py").read_text()
+    (pair / "wide.py").write_text(text + '\n\ndef wide(first):\n    return Mixer(first, "tin")\n')
+    done = invoke("suggest", "wide:wide", "wide:wide", "--model-arg", "first=zinc", *PROBE)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("name", ["source.pt", "target.pt"])
+def test_a_damaged_file_is_told_with_its_name(pair, name):
+    weights = torch.load("source.pt")
+    names = {"a": "zinc", "b": "tin"}
+    torch.save({".".join(names.get(word, word) for word in key.split(".")): value for key, value in weights.items()}, "target.pt")
+    data = bytearray((pair / name).read_bytes())
+    data[data.index(weights["a.weight"].numpy().tobytes())] ^= 1
+    (pair / name).write_bytes(data)
+    done = invoke("suggest", "source.pt", "target.pt", "--values", "-o", "found.yaml")
+    assert done.exit_code == 3
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (pair / "found.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (
+            ("source.pt", "pair:target", "--probe-input", "2x8x8", "--source-model", "pair:source"),
+            2,
+            "--probe and --probe-input go together",
+        ),
+        (("source.pt", "pair:target", "--probe", "--source-model", "pair:source"), 2, "--probe and --probe-input go together"),
+        (("source.pt", "source.pt", *PROBE, "--source-model", "pair:source"), 4, "TARGET has no code to run"),
+        (("source.pt", "pair:target", *PROBE, "--source-model", "source.pt"), 4, "the source's model is no model"),
+        (("source.pt", "pair:target", *PROBE, "--source-model", "pair:target"), 4, "SOURCE does not fit Mixer"),
+        (("source.pt", "pair:target", *PROBE, "--source-model", "pair:nothing"), 4, "has no 'nothing'"),
+        (("source.pt", "pair:target", "--probe", "--probe-input", "", "--source-model", "pair:source"), 4, "is no input"),
+        (("source.pt", "pair:target", "--probe", "--probe-input", "9" * 5000, "--source-model", "pair:source"), 4, "write its shape"),
+        (("missing.pt", "pair:target", *PROBE, "--source-model", "pair:source"), 5, "missing.pt"),
+        (("cut.safetensors", "pair:target", "--values"), 3, "cut.safetensors"),
+    ],
+)
+def test_what_does_not_go_together_is_said_in_a_line(pair, words, code, message):
+    done = invoke("suggest", *words)
+    assert done.exit_code == code, done.output
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_help_names_the_evidence(folder):
+    done = invoke("suggest", "--help")
+    for option in ("--values", "--probe", "--probe-input SHAPE", "--source-model FACTORY"):
+        assert option in done.stdout

@@ -1,13 +1,16 @@
 """Small models of which there are two spellings each: what they compute is the same, what their parts are called is not."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Attention", "Chain", "Encoder", "Llama", "Mixer", "Packed", "Turned", "Twins", "equal_outputs", "part", "trained"]
+__all__ = ["Attention", "Chain", "Encoder", "Llama", "Mixer", "Packed", "Turned", "Twins", "equal_outputs", "part", "saved", "trained"]
 
 
 def part(**children: nn.Module | nn.Parameter) -> nn.Module:
@@ -32,6 +35,21 @@ def equal_outputs(one: nn.Module, other: nn.Module, *inputs: Any) -> bool:
     """Whether both compute the same as they are."""
     with torch.no_grad():
         return torch.allclose(one.eval()(*inputs), other.eval()(*inputs), atol=1e-5)
+
+
+def saved(weights: Mapping[str, Tensor], path: Path) -> Path:
+    """The weights in a file, or in a folder of two shards, as the suffix says: `.pt`, `.safetensors`, `.shards`."""
+    if path.suffix == ".pt":
+        torch.save(dict(weights), path)
+    elif path.suffix == ".safetensors":
+        save_file(dict(weights), path)
+    else:
+        path.mkdir()
+        names = {key: f"model-0000{1 + place % 2}-of-00002.safetensors" for place, key in enumerate(weights)}
+        for name in set(names.values()):
+            save_file({key: value for key, value in weights.items() if names[key] == name}, path / name)
+        (path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return path
 
 
 class Attention(nn.Module):
