@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -33,8 +33,7 @@ def assign(scores: Scores, nothing: float = 0.0) -> tuple[Choice, ...]:
     """
     if not scores or not scores[0]:
         return ()
-    columns = _columns(scores, nothing)
-    rows = {column: row for row, column in enumerate(columns) if column is not None}
+    rows = {column: row for row, column in _pairs(scores, nothing)}
     return tuple(_choice(scores, nothing, row, column, rows) for column, row in sorted(rows.items(), key=lambda pair: pair[1]))
 
 
@@ -56,9 +55,18 @@ def _choice(scores: Scores, nothing: float, row: int, column: int, rows: Mapping
     return Choice(row, column, margin, rival, contested)
 
 
+def _pairs(scores: Scores, nothing: float) -> Iterator[tuple[int, int]]:
+    """The assignment as pairs; rows and columns which score more alone, whatever they take, are left out of the table."""
+    rows = [i for i, line in enumerate(scores) if max(line) >= nothing]
+    columns = [j for j, column in enumerate(zip(*scores, strict=True)) if max(column) >= nothing]
+    for at, found in enumerate(_columns([[scores[i][j] for j in columns] for i in rows], nothing)):
+        if found is not None:
+            yield rows[at], columns[found]
+
+
 def _columns(scores: Scores, nothing: float) -> list[int | None]:
     """Each row's column; every row also has a column of its own which stands for none."""
-    rows, columns = len(scores), len(scores[0])
+    rows, columns = len(scores), len(scores[0]) if scores else 0
     costs = [[-min(max(score, -1e9), 1e9) for score in line] + [-nothing] * rows for line in scores]
     owner = [-1] * (columns + rows)
     lift, drop = [0.0] * rows, [0.0] * (columns + rows)

@@ -54,7 +54,7 @@ def _alternatives(group: Sequence[Match], weakest: Match) -> tuple[Alternative, 
     rest = 1 - weakest.confidence
     plain = [match for match in group if match.form == "plain"]
     other = tuple(link for match in plain if match.rivals for link in links(match, match.rivals[0]))
-    turned = tuple(link for match in plain if match.doubt == EITHER_WAY for link in links(replace(match, turned=not match.turned)))
+    turned = tuple(link for match in group if match.doubt == EITHER_WAY for link in links(replace(match, turned=not match.turned)))
     rows = tuple(replace(link, change=_HALVES) for match in plain if match.doubt == ROTARY for link in links(match) if not link.change)
     found = (
         Alternative(rows, rest, "rows for rotary positions interleaved in the source; `heads` is not to be seen"),

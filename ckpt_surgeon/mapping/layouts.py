@@ -8,14 +8,15 @@ from dataclasses import replace
 
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS, TURNED_ALIKE
 from ckpt_surgeon.mapping.fitting import main
-from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.matches import Form, Match
 from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["EITHER_WAY", "turn"]
 
 EITHER_WAY = "a square matrix: whether it is transposed is not to be seen"
 
-Kind = tuple[str, str, bool, bool, bool]
+Kind = tuple[Form, str, str, bool, bool, bool]
+Shape = tuple[int, ...]
 
 
 def turn(matches: Sequence[Match]) -> list[Match]:
@@ -30,27 +31,40 @@ def _kind(match: Match) -> Kind:
     nodes = match.targets[0], match.sources[0]
     table = any("embed" in meanings(node.path[-2:]) for node in nodes)
     bias = any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
-    return main(nodes[0]).role, main(nodes[1]).role, table, bias, bool(nodes[0].numbers)
+    return match.form, main(nodes[0]).role, main(nodes[1]).role, table, bias, bool(nodes[0].numbers)
 
 
 def _is_turned(match: Match) -> bool | None:
     """Whether a matrix which is not square is turned; None for all else."""
-    left, right = main(match.targets[0]).spec.shape, main(match.sources[0]).spec.shape
-    if match.form != "plain" or len(left) != 2 or len(right) != 2 or left[0] == left[1]:
+    left, right = _matrices(match)
+    if len(left) != 2 or len(right) != 2 or left[0] == left[1]:
         return None
     return left == right[::-1]
 
 
 def _is_square(match: Match) -> bool:
+    left, right = _matrices(match)
+    return left == right and len(left) == 2 and left[0] == left[1] > 1
+
+
+def _matrices(match: Match) -> tuple[Shape, Shape]:
+    """The shapes of both sides: of a stack those of one of its parts, and of the keys which are laid together for it."""
     left, right = main(match.targets[0]).spec.shape, main(match.sources[0]).spec.shape
-    return match.form == "plain" and left == right and len(left) == 2 and left[0] == left[1] > 1
+    if match.form == "plain":
+        return left, right
+    if match.form not in ("stack", "unstack"):
+        return (), ()
+    parts = match.sources if match.form == "stack" else match.targets
+    whole, row = (left, right) if match.form == "stack" else (right, left)
+    height = sum(main(node).spec.shape[0] for node in parts[: match.parts])
+    return whole[1:], (height, *row[1:])
 
 
 def _settle(match: Match, turned: Counter[Kind], straight: Counter[Kind]) -> Match:
     kind = _kind(match)
     if turned[kind] and not straight[kind]:
         return replace(match, turned=True, confidence=match.confidence * TURNED_ALIKE, why=f"{match.why}; turned as all of its kind")
-    bare = (kind[0] == "") != (kind[1] == "")
+    bare = (kind[1] == "") != (kind[2] == "")
     if turned[kind] or (bare and not straight[kind]):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=EITHER_WAY)
     return match

@@ -86,7 +86,7 @@ def _stacked(match: Match, sources: Sequence[Node]) -> Iterator[Link]:
     rows = [main(node) for node in parts]
     row = rows[0].spec.shape
     height = sum(node.spec.shape[0] for node in rows[: match.parts])
-    turned = tensor.spec.shape[1:] != (height, *row[1:])
+    turned = match.turned or tensor.spec.shape[1:] != (height, *row[1:])
     joined = [
         (tuple(main(node).key for node in parts[i : i + match.parts]), keys[i // match.parts]) for i in range(0, len(parts), match.parts)
     ]

@@ -42,8 +42,11 @@ _Found = tuple[tuple[Node, ...], Node, Form, float, str]
 
 
 def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
+    shaped: dict[tuple[int, ...], list[Node]] = {}
+    for whole in wholes:
+        shaped.setdefault(main(whole).spec.shape, []).append(whole)
     for group, word in _groups(parts):
-        fitting = [whole for whole in wholes if _adds_up(group, whole)]
+        fitting = [whole for whole in shaped.get(_sum(group), ()) if _bear_its_roles(group, whole)]
         named = [whole for whole in fitting if word and word in _last(whole)] or fitting
         if len(named) != 1:
             continue
@@ -71,16 +74,16 @@ def _last(node: Node) -> tuple[str, ...]:
     return meanings(node.path[-1:])
 
 
-def _adds_up(group: Sequence[Node], whole: Node) -> bool:
+def _sum(group: Sequence[Node]) -> tuple[int, ...]:
+    """The shape of all laid one behind the other; none where they do not go together."""
     shapes = [main(node).spec.shape for node in group]
-    total = main(whole).spec.shape
+    rest = {shape[1:] for shape in shapes}
+    return (sum(shape[0] for shape in shapes), *rest.pop()) if all(shapes) and len(rest) == 1 else ()
+
+
+def _bear_its_roles(group: Sequence[Node], whole: Node) -> bool:
     roles = {tensor.role for tensor in whole.tensors}
-    return (
-        all(shape[1:] == total[1:] for shape in shapes)
-        and len(total) > 0
-        and sum(shape[0] for shape in shapes) == total[0]
-        and all({tensor.role for tensor in node.tensors} == roles for node in group)
-    )
+    return main(whole).spec.shape != () and all({tensor.role for tensor in node.tensors} == roles for node in group)
 
 
 def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
@@ -93,14 +96,15 @@ def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterat
         if len(shape) < 2 or len(whole.tensors) > 1:
             continue
         long = [run for run in rows if len(run) == shape[0]]
-        for group, doubt in _stackable(long, shape):
+        for group, doubt in _stackable(long, whole):
             nodes = tuple(node for nodes in zip(*(run.nodes for run in group), strict=True) for node in nodes)
             yield nodes, whole, form, _EITHER_WAY if doubt else _NAMED, doubt
 
 
-def _stackable(rows: Sequence[Run], shape: tuple[int, ...]) -> Iterator[tuple[tuple[Run, ...], str]]:
-    """The runs whose parts, one or two of each repetition, give a tensor of this shape; with a doubt about their order."""
-    alike = [run for run in rows if _row(run) in (shape[1:], shape[:0:-1])]
+def _stackable(rows: Sequence[Run], whole: Node) -> Iterator[tuple[tuple[Run, ...], str]]:
+    """The runs whose parts, one or two of each repetition, give a tensor of the whole's shape; with a doubt about their order."""
+    shape = main(whole).spec.shape
+    alike = _named([run for run in rows if _row(run) in (shape[1:], shape[:0:-1])], whole)
     if len(alike) == 1:
         yield (alike[0],), ""
     halves = [run for run in rows if len(shape) == 3 and _doubled(run, shape)]
@@ -111,6 +115,13 @@ def _stackable(rows: Sequence[Run], shape: tuple[int, ...]) -> Iterator[tuple[tu
             if all(word in _last(run.nodes[0]) for run, word in zip(pair, ("gate", "up"), strict=True))
         ]
         yield (named[0], "") if named else ((halves[0], halves[1]), "which part comes first is not to be seen")
+
+
+def _named(alike: Sequence[Run], whole: Node) -> Sequence[Run]:
+    """Of several runs of one shape those which share a word with the whole which not all of them have."""
+    words = [{word for word in _last(run.nodes[0]) if not word.isdigit()} for run in alike]
+    telling = set(_last(whole)) - set().union(*words[:1]).intersection(*words)
+    return [run for run, own in zip(alike, words, strict=True) if own & telling] if len(alike) > 1 else alike
 
 
 def _row(run: Run) -> tuple[int, ...]:
