@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import click
@@ -43,6 +44,8 @@ def command(
     from ckpt_surgeon.report.suggestion import SuggestionReport
     from ckpt_surgeon.surgery import suggestion
 
+    if min_confidence is not None and isnan(min_confidence):
+        raise click.BadParameter("nan is no number from 0 to 1", param_hint="--min-confidence")
     with view.progress("reading") as progress:
         found = suggestion(source, target, min_confidence=min_confidence, **evidence, arguments=arguments, progress=progress)
     if out is not None:

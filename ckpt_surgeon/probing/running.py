@@ -54,12 +54,20 @@ def traced(module: nn.Module, inputs: Inputs, seed: int, *, given: bool = True, 
     args, kwargs = copy.deepcopy((inputs.args, dict(inputs.kwargs)))
     with _hooked(module, seen), torch.no_grad(), _slow_attention(), seeded(seed), contextlib.redirect_stdout(sys.stderr):
         try:
-            outputs = module.eval()(*args, **kwargs)
-        except Exception as error:  # forward is the user's code
-            text = " ".join(str(error).split())[:300]
+            outputs = tensors_of(module.eval()(*args, **kwargs))
+        except (Exception, SystemExit) as error:  # forward is the user's code
+            text = _words(error)
             hint = "give inputs which both models take: --probe-input 1x3x224x224, or pkg.module:inputs"
             raise ModelError(f"{type(module).__name__} failed on the probe's inputs: {type(error).__name__}: {text}", hint=hint) from error
-    return Trace(tuple(seen.calls), tuple(seen.results), tuple(tensor.detach().clone() for tensor in tensors_of(outputs)))
+    return Trace(tuple(seen.calls), tuple(seen.results), tuple(tensor.detach().clone() for tensor in outputs))
+
+
+def _words(error: BaseException) -> str:
+    """What an error of the user's says, in one line; it may fail at that, too."""
+    try:
+        return " ".join(str(error).split())[:300]
+    except Exception:  # noqa: BLE001 - its own code, once more
+        return "it does not say why"
 
 
 @dataclass(frozen=True, slots=True)

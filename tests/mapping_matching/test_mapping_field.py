@@ -101,7 +101,11 @@ def test_names_without_meaning_are_never_wrong(name: str, order: str) -> None:
     assert found.keys() | questions(mapping).keys() | set(mapping.missing) == target.keys()
 
 
-PAIRS_APART = [("bert, other words", "efficientnet"), ("swin, tables of positions", "densenet, old numbers"), ("weight norm", "gpt-2, matrices turned")]
+PAIRS_APART = [
+    ("bert, other words", "efficientnet"),
+    ("swin, tables of positions", "densenet, old numbers"),
+    ("weight norm", "gpt-2, matrices turned"),
+]
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS_APART)

@@ -121,7 +121,11 @@ def _experts(*names: str, count: int = 3, shapes: dict[str, tuple[int, ...]] | N
 
 STACKED: dict[str, tuple[Shapes, Shapes, list[tuple[str, str]]]] = {
     "one layer": (_experts("w2"), {"experts.w2": (3, 8, 10)}, [("experts.0.w2 experts.1.w2 experts.2.w2", "experts.w2")]),
-    "which lies the other way": (_experts("w2"), {"experts.down": (3, 10, 8)}, [("experts.0.w2 experts.1.w2 experts.2.w2", "experts.down")]),
+    "which lies the other way": (
+        _experts("w2"),
+        {"experts.down": (3, 10, 8)},
+        [("experts.0.w2 experts.1.w2 experts.2.w2", "experts.down")],
+    ),
     "two of one shape, told apart by names": (
         _experts("w1", "w3", count=2),
         {"experts.up": (2, 10, 8), "experts.gate": (2, 10, 8)},

@@ -11,6 +11,7 @@ from ckpt_surgeon.mapping.links import Family, Link, Mapping
 from ckpt_surgeon.mapping.writing.asking import Ending, asked, comments
 from ckpt_surgeon.mapping.writing.covering import covering
 from ckpt_surgeon.mapping.writing.entries import Entry, entries_of, is_writable, one_or_many
+from ckpt_surgeon.mapping.writing.leftovers import left_over
 from ckpt_surgeon.mapping.writing.proving import differing, proof, refused, touched, wanted_recipes
 from ckpt_surgeon.mapping.writing.reasons import with_reasons
 from ckpt_surgeon.mapping.writing.suggestion import Suggestion
@@ -44,13 +45,16 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     settled = _once(family for family in families if family.confidence >= min_confidence)
     draft, settled = _proven(settled, families, source, target)
     wanted = wanted_recipes(_links(settled), source, target)
-    questions = asked(_without(families, settled), Ending(draft.names, wanted, target))
-    waiting = {key for question in questions for key in question.targets}
-    missing = tuple(_missing(wanted, waiting, target))
+    waiting = _without(families, settled)
+    questions = asked(waiting, Ending(draft.names, wanted, target))
+    missing = tuple(_missing(wanted, {key for question in questions for key in question.targets}, target))
+    unused = tuple(_unused({key for link in _links(settled) for key in link.sources}, waiting, source))
+    left = left_over(missing, unused, source, target, is_empty=not families)
+    if left is not None:
+        questions, missing = (*questions, left), tuple(key for key in missing if key not in set(left.targets))
     parts = list(touched(draft.plan))[: len(draft.entries)] if draft.plan else [set() for _ in draft.entries]
     document = {"rules": with_reasons(draft.entries, parts, settled), **_allowed(missing, wanted, target)}
     text = document_text(document, comments(questions), draft.last)
-    unused = tuple(_unused({key for link in _links(settled) for key in link.sources}, families, source))
     return Suggestion(parse_rules(text, _NAME), text, draft.plan, settled, questions, missing, unused)
 
 
@@ -112,7 +116,7 @@ def _drafted(
     links = _links(settled)
     used = {key for link in links for key in link.sources}
     try:
-        made = entries_of(links, _unused(used, families, source), source, target, literal=literal)
+        made = entries_of(links, _unused(used, _without(families, settled), source), source, target, literal=literal)
         names = {key: name for key, name in made.names.items() if key not in used}
         waiting = [name for name in names.values() if name in target.entries and name not in wanted]
         patterns = covering(waiting, [*names.values(), *wanted])
@@ -124,9 +128,9 @@ def _drafted(
     return _Draft(made.entries, last, plan, names)
 
 
-def _unused(used: Collection[str], families: Sequence[Family], source: Header) -> list[str]:
-    """The source keys which no decision takes, nor any of its alternatives."""
-    ways = [links for family in families for links in (family.links, *(each.links for each in family.alternatives))]
+def _unused(used: Collection[str], waiting: Iterable[Family], source: Header) -> list[str]:
+    """The source keys which are not used, nor by any way of the decisions which wait for an answer."""
+    ways = [links for family in waiting for links in (family.links, *(each.links for each in family.alternatives))]
     asked_for = {key for links in ways for link in links for key in link.sources}
     return [key for key in source.entries if key not in used and key not in asked_for]
 

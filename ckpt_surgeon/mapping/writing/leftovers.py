@@ -1,0 +1,50 @@
+"""What is left over on both sides and could belong together: a question, for nobody decided that it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ckpt_surgeon.keys.display import fold
+from ckpt_surgeon.mapping.writing.suggestion import Answer, Question
+from ckpt_surgeon.spec import Entry, Header, TensorSpec
+
+__all__ = ["left_over"]
+
+_Form = tuple[int, ...]
+_STACKED = 3  # dims of experts in one tensor, each of which may as well be a matrix of its own
+_FEW = 3
+
+
+def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, target: Header, *, is_empty: bool) -> Question | None:
+    """The target keys which nothing fills though keys of the source which nothing takes have their shapes, as one question.
+
+    is_empty: nothing was matched; then all that is missing is asked about, whatever the shapes.
+    """
+    free: dict[_Form, list[str]] = {}
+    for key in unused:
+        for form in _forms(source.entries[key]):
+            free.setdefault(form, []).append(key)
+    alike = {key: found for key in missing if (found := [each for form in _forms(target.entries[key]) for each in free.get(form, ())])}
+    asked = missing if is_empty else tuple(alike)
+    if not asked or not unused:
+        return None
+    sources = dict.fromkeys(key for found in alike.values() for key in found)
+    doubt = f"left out of the source, and of the same shapes: {_short(sources)}" if sources else "not one key of the source is matched"
+    return Question(tuple(asked), doubt, (Answer((), (), 0.5),))
+
+
+def _forms(entry: Entry) -> Iterator[_Form]:
+    """The sizes which are more than 1, in any order; of a stack of matrices also those of one of them."""
+    if not isinstance(entry, TensorSpec):
+        return
+    sizes = [size for size in entry.shape if size != 1]
+    if sizes:
+        yield tuple(sorted(sizes))
+    if len(entry.shape) == _STACKED and len(sizes) == _STACKED:
+        yield tuple(sorted(sizes[1:]))
+
+
+def _short(keys: Iterable[str]) -> str:
+    blocks = fold(list(keys))
+    shown = ", ".join(f"{text} x{count}" if count > 1 else text for text, count in blocks[:_FEW])
+    return f"{shown} and {len(blocks) - _FEW} more" if len(blocks) > _FEW else shown
