@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf, nan
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,28 @@ class _Output:
     logits: Tensor
     hidden: tuple[Tensor, ...]
     loss: None = None
+
+
+class _MuteError(Exception):
+    """An error which cannot be told."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class _Ending(nn.Module):
+    """Raises what it is given, or gives back a dict which holds itself."""
+
+    def __init__(self, ending: BaseException | None) -> None:
+        super().__init__()
+        self.ending = ending
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        if self.ending is not None:
+            raise self.ending
+        found: dict[str, Any] = {"x": x}
+        found["itself"] = found
+        return found
 
 
 class TestMoments:
@@ -127,6 +150,15 @@ class TestRuns:
     def test_are_the_same_for_a_model_which_draws_numbers(self) -> None:
         first, second = (traced(_Drawing(), Inputs((numbers(2, 8),)), 3).outputs[0] for _ in range(2))
         assert torch.equal(first, second)
+
+    @pytest.mark.parametrize(
+        ("ending", "says"),
+        [(SystemExit(7), "SystemExit: 7"), (_MuteError(), "_MuteError: it does not say why"), (None, "RecursionError")],
+        ids=["leaves Python", "cannot say why", "an output in itself"],
+    )
+    def test_name_a_model_whose_run_ends_in_another_way(self, ending: BaseException | None, says: str) -> None:
+        with pytest.raises(ModelError, match=f"_Ending failed on the probe's inputs: {says}"):
+            traced(_Ending(ending), Inputs((numbers(2, 3),)), 0)
 
     def test_name_the_model_whose_code_fails_and_leave_no_hooks(self) -> None:
         model = part(layer=nn.Linear(3, 3))
