@@ -13,7 +13,7 @@ from ckpt_surgeon.probing.groups import Group
 from ckpt_surgeon.probing.likeness import OTHER
 from ckpt_surgeon.probing.settling import doubted, settled
 
-__all__ = ["LACKING", "Search", "astray", "concluded", "reason", "told"]
+__all__ = ["LACKING", "Search", "astray", "concluded", "is_lost_early", "reason", "told"]
 
 LACKING = "the source's model lacks what one of the ways takes, so that no run can tell"
 _EVEN = "every way which was tried gives the same outputs on a random input"
@@ -88,8 +88,16 @@ def astray(families: Sequence[Family], final: Result, idle: Collection[str]) -> 
     strange = [at for at, family in enumerate(families) if _owners(family) & running and _sources(family) <= set(idle)]
     suspects = _suspects(final)
     members = strange or [at for at, family in enumerate(families) if _owners(family) & suspects] or list(range(len(families)))
-    doubt = f"outputs differ by {final.distance:.2g} on a random input, from here on"
+    apart = "parts are given something else" if final.distance is None else f"outputs differ by {final.distance:.2g}"
+    doubt = f"{apart} on a random input, from here on"
     return doubted(families, members, doubt, _REFUTED)
+
+
+def is_lost_early(final: Result, missing: Collection[str]) -> bool:
+    """Whether outputs which cannot be compared hide that some part is given something else, before any has run which is new."""
+    lost = _lost(final)
+    new = {key.rpartition(".")[0] for key in missing}
+    return final.distance is None and lost < len(final.calls) and new.isdisjoint(call.name for call in final.calls[:lost])
 
 
 def _sources(family: Family) -> set[str]:
@@ -114,10 +122,10 @@ def _lost(final: Result) -> int:
 
 def told(final: Result) -> str:
     """What the last run says of the whole."""
-    if final.distance is None:
-        return "the outputs of both models have no shape in common, and cannot be compared"
     if final.is_equal:
         return f"both models' outputs are {_equal(final)} on a random input"
     lost = _lost(final)
     where = f"; {escape(final.calls[lost].name)} is the first part which is given something else" if lost < len(final.calls) else ""
+    if final.distance is None:
+        return f"the outputs of both models cannot be compared{where}"
     return f"both models' outputs differ by {final.distance:.2g} on a random input{where}"

@@ -13,7 +13,7 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
 from ckpt_surgeon.probing.bench import Bench, Result
-from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, reason, told
+from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_lost_early, reason, told
 from ckpt_surgeon.probing.deciding import Verdict, judged
 from ckpt_surgeon.probing.groups import Group, Way, open_groups, square_groups
 from ckpt_surgeon.probing.inputs import inputs_of
@@ -88,6 +88,8 @@ class Probing:
         is_whole = not search.open and all(bench.has(family.links) for family in families)
         if is_whole and final.is_apart and _is_whole(with_families(families, *headers), headers):
             families, final = self._looked_again(bench, families, final, least)
+        elif is_whole and is_lost_early(final, with_families(families, *headers).missing):
+            families = astray(families, final, self._idle())
         return Probed(with_families(families, *headers), told(final))
 
     def _in_order(self, groups: Iterable[Group]) -> list[Group]:
@@ -101,13 +103,16 @@ class Probing:
             if any(verdict.best.result.is_equal for verdict in search.clear):
                 return concluded(families, search, equal := bench.run()), equal
             _put(bench, group, group.matched)
-        ran = self._source_trace.first_calls
-        idle = {name for key, name in self._models.names.items() if key.rpartition(".")[0] not in ran}
-        doubtful = astray(families, final, idle)
+        doubtful = astray(families, final, self._idle())
         again = open_groups(doubtful, least, *self._headers)
         search = _searched(bench, self._in_order(again), self._probe.most)
         last = bench.run()
         return (concluded(doubtful, search, last), last) if last.is_equal else (doubtful, final)
+
+    def _idle(self) -> set[str]:
+        """SOURCE's keys whose parts never run."""
+        ran = self._source_trace.first_calls
+        return {name for key, name in self._models.names.items() if key.rpartition(".")[0] not in ran}
 
 
 def _first_call(group: Group, trace: Trace) -> int:

@@ -123,7 +123,7 @@ class TestAstray:
         (result(0.0, ALL), "both models' outputs are equal on a random input"),
         (result(0.31, LOST), "both models' outputs differ by 0.31 on a random input; o is the first part which is given something else"),
         (result(0.31, ALL), "both models' outputs differ by 0.31 on a random input"),
-        (result(None, ALL), "the outputs of both models have no shape in common, and cannot be compared"),
+        (result(None, ALL), "the outputs of both models cannot be compared"),
     ],
 )
 def test_the_whole_is_told_in_a_sentence(final: Result, text: str) -> None:

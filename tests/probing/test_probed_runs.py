@@ -373,3 +373,32 @@ class TestEvidenceAsAValue:
     def test_of_another_seed_settles_the_same(self) -> None:
         source = trained(_Pair("b", "a"))
         assert {str(taken(probed(source, _Pair("tin", "zinc"), "2x8", seed=seed))) for seed in range(4)} == {"{'tin': 'b', 'zinc': 'a'}"}
+
+
+class _Headed(nn.Module):
+    """Two layers which run in the order of their names as given, and a head for some classes."""
+
+    def __init__(self, first: str, second: str, classes: int) -> None:
+        super().__init__()
+        self.names = first, second
+        for name in sorted(self.names):
+            self.add_module(name, nn.Linear(8, 8))
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for name in self.names:
+            x = torch.tanh(getattr(self, name)(x))
+        return self.head(x)
+
+
+class TestAHeadForOtherClasses:
+    def test_does_not_hide_that_names_lie(self) -> None:
+        found = probed(trained(_Headed("a", "b", 5)), _Headed("b", "a", 7), "2x8")
+        assert not found.is_settled
+        assert "a is the first part which is given something else" in found.remarks[0]
+
+    def test_is_new_where_all_before_it_is_given_the_same(self) -> None:
+        found = probed(trained(_Headed("a", "b", 5)), _Headed("a", "b", 7), "2x8")
+        assert found.is_settled
+        assert taken(found) == {"a": "a", "b": "b"}
+        assert found.remarks == ("the outputs of both models cannot be compared",)
