@@ -25,11 +25,20 @@ _MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no qu
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How alike two parts are; closed: all that one holds has its place in the other; depths: segments in the paths of both."""
+    """How alike two parts are; closed: all that one holds has its place in the other; depths: segments in the paths of both.
+
+    count: tensors beneath both.
+    """
 
     likeness: float
     closed: bool
     depths: tuple[int, int]
+    count: int
+
+    def knowing(self, fused: Sequence[Match]) -> Context:
+        """The same, what is fused on one side taken for what the other has of it."""
+        found = sum(node.count for match in fused for node in (*match.targets, *match.sources))
+        return replace(self, likeness=min(self.likeness + found / max(self.count, 1), 1.0))
 
 
 Pools = tuple[list[Node], list[Node]]
@@ -40,7 +49,9 @@ def match_modules(nodes: Pools, found: Sequence[Match], context: Context, eviden
 
     context: what the parts are to one another. last: nothing waits for a larger surrounding.
     """
-    matches = [*found, *match_parts(*_unmatched(found, nodes))]
+    fused = match_parts(*_unmatched(found, nodes))
+    context = context.knowing(fused)
+    matches = [*found, *fused]
     for _ in range(_MOST_ROUNDS):
         new = [match for match in _same_shapes(matches, nodes, context, evidence) if match.confidence >= _SURE]
         matches += _capped(new, matches[len(found) :])

@@ -24,10 +24,13 @@ _SHORTEST_ABBREVIATION = 3  # letters; shorter beginnings are shared by chance
 def meanings(path: tuple[str, ...]) -> tuple[str, ...]:
     """The words of a path's segments in common terms: `("h", "0", "ln_1")` -> `block 0 norm first`."""
     text = " ".join(word for segment in path for word in _words(segment))
-    text = f" {text} "
+    return tuple(_rephrased(_rephrased(f" {text} ")).split())
+
+
+def _rephrased(text: str) -> str:
     for phrase, meaning in PHRASES:
         text = text.replace(f" {phrase} ", f" {meaning} ")
-    return tuple(text.split())
+    return text
 
 
 @lru_cache(maxsize=1 << 16)
