@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ckpt_surgeon.mapping.calibration import COMMON, UNLIKE, Weights
+from ckpt_surgeon.mapping.calibration import BOTH_WAYS, COMMON, UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose, renumbered
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship
 from ckpt_surgeon.mapping.fitting import NEVER, fit, main
@@ -19,6 +19,7 @@ __all__ = ["Context", "match_modules"]
 _NAMED = 0.35  # likeness of names which tells
 _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
+_FOREIGN = "no name, and nothing near, speaks for it"
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
 _MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no question of shapes
 
@@ -110,11 +111,21 @@ def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship)
     fits = [[base + _fit(a, b, evidence, kinship) + same * _same_path(a, b) for b in right] for a in left]
     specific = max(len(tensor.squeezed) for tensor in nodes[0][0].tensors) > 2
     nothing = 0.0 if context.closed else UNLIKE - COMMON * specific
-    return [
+    found = [
         Match((a,), (b,), decision.confidence, _why(decision.name, len(left)), rivals=_rival(right, decision.rival, index))
         for decision in choose(left, right, fits, evidence.orders, nothing, context.depths)
         for index, (a, b) in enumerate(zip(left[decision.row].nodes, right[decision.column].nodes, strict=True))
     ]
+    return [_tempered(match, context, evidence, kinship) for match in found]
+
+
+def _tempered(match: Match, context: Context, evidence: Evidence, kinship: Kinship) -> Match:
+    """The match; a question where nothing but shapes speaks for it, though names mostly tell."""
+    target, source = match.targets[0], match.sources[0]
+    held = (_is_stem(target) and _is_stem(source)) or kinship.share(target, source) > 0
+    if held or evidence.supports(target, source, context.depths):
+        return match
+    return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_FOREIGN)
 
 
 def _crowd(nodes: Pools) -> list[Match]:
@@ -183,11 +194,12 @@ def _other_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evid
     kinship = Kinship((targets, sources), matches)
     base = Weights.structure * context.likeness / 4
     fits = [[base + _mendable(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
-    return [
+    found = [
         Match(left[d.row].nodes, right[d.column].nodes, d.confidence, "names are alike, shapes differ as an op mends")
         for d in choose(left, right, fits, evidence.orders, UNLIKE, context.depths)
         if _mendable(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
     ]
+    return [_tempered(match, context, evidence, kinship) for match in found]
 
 
 def _mendable(target: Node, source: Node) -> float:

@@ -75,7 +75,7 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
         fitting = [whole for whole in wholes if _adds_up(group, whole)]
         named = [whole for whole in fitting if words.issubset(_last(whole))]
         if not named and not needed:
-            named, words = fitting, frozenset()
+            named, words = [whole for whole in fitting if bool(whole.numbers) == bool(group[0].numbers)], frozenset()
         if len(named) != 1:
             continue
         if by_heads(named[0]):
