@@ -17,8 +17,8 @@ from ckpt_surgeon.mapping.words import likeness, meanings
 
 __all__ = ["Evidence", "Kinship", "Lexicon", "Naming"]
 
-_TABLE = frozenset(("embed",))
 _OUTPUT = frozenset(("head", "unembed"))
+_NO_TABLE = _OUTPUT | {"out", "class"}
 _DIGITS = re.compile(r"\d+")
 _SURE = 0.95  # matches from which names are learned
 _MANY = 5  # places from which a custom of naming shows
@@ -164,8 +164,8 @@ def _bear_other_names(target: Node, source: Node) -> bool:
 def _are_ends(target: Node, source: Node) -> bool:
     """Whether one is a table of embeddings and the other an output layer, the same shapes turned."""
     left, right = set(meanings(target.path)), set(meanings(source.path))
-    tables = [_TABLE <= words and _OUTPUT.isdisjoint(words) for words in (left, right)]
-    outputs = [not _OUTPUT.isdisjoint(words) and not _TABLE <= words for words in (left, right)]
+    tables = ["embed" in words and _NO_TABLE.isdisjoint(words) for words in (left, right)]
+    outputs = [not _OUTPUT.isdisjoint(words) and "embed" not in words for words in (left, right)]
     return (tables[0] and outputs[1]) or (tables[1] and outputs[0])
 
 

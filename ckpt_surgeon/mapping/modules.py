@@ -19,6 +19,7 @@ __all__ = ["Context", "match_modules"]
 _NAMED = 0.35  # likeness of names which tells
 _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
+_NEAR = 0.5  # to a matched sibling, in the same parent and of the same number
 _FOREIGN = "no name, and nothing near, speaks for it"
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
 _MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no question of shapes
@@ -122,7 +123,7 @@ def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship)
 def _tempered(match: Match, context: Context, evidence: Evidence, kinship: Kinship) -> Match:
     """The match; a question where nothing but shapes speaks for it, though names mostly tell."""
     target, source = match.targets[0], match.sources[0]
-    held = (_is_stem(target) and _is_stem(source)) or kinship.share(target, source) > 0
+    held = (_is_stem(target) and _is_stem(source)) or kinship.share(target, source) > _NEAR
     if held or evidence.supports(target, source, context.depths):
         return match
     return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_FOREIGN)

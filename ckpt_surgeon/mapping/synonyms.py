@@ -108,7 +108,7 @@ TWINS = frozenset(("ema", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
 _RELATED = "shortcut downsample, linear proj, head linear, out proj, head out, patch stem, gate first, up second, down second, "
-_RELATED += "first in, second out, up in, down out, post 3"
+_RELATED += "first in, second out, up in, down out, post 3, a 1, b 2, c 3, downsample proj"
 RELATED = frozenset(frozenset(pair.split()) for pair in _RELATED.split(", "))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.
