@@ -1,4 +1,4 @@
-"""Tensors which a training keeps beneath each weight: slots of its optimizer, which are none of the model's, and averages, which may be meant."""
+"""Tensors which a training keeps beneath each weight: slots of its optimizer, no part of the model, and averages, which may be meant."""
 
 from __future__ import annotations
 
