@@ -23,7 +23,7 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.matching import match
 
 _STEEPNESS = (6.0, 9.0, 12.0, 18.0)
-_LEAST = (0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 0.99)
+_LEAST = (0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 0.99)  # 0.5 is what may as well be otherwise
 _PRECISION = 0.995
 
 Setting = tuple[float, float]  # steepness, least confidence

@@ -83,6 +83,7 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
             "c proj": "out proj",
             "intermediate linear": "mlp linear first",
             "attn out linear": "attn out proj",
+            "linear relu linear": "mlp",
             "mlp 0": "mlp linear first 0",
             "mlp 2": "mlp linear second 2",
             "linear 1 g": "gate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 
@@ -48,7 +48,8 @@ class Node:
     path: segments from the root. shapes: how often each squeezed shape stands beneath, whichever way it lies.
     signature: a number, equal for equal shapes (for a module: lying the same way); template: a number, equal for parts which
     are alike in names, order and shapes.
-    modules: the leaves beneath, itself for a leaf. first: the place in the file of its first tensor.
+    modules: the leaves beneath, itself for a leaf. first: the place in the file of its first tensor. beside: the name of the only
+    other part in a numbered parent, which tells what the number is: in `layer.1`, the `attention` beside a `norm`.
     """
 
     path: tuple[str, ...]
@@ -61,6 +62,7 @@ class Node:
     numel: int
     count: int
     first: int
+    beside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,6 +78,14 @@ class Node:
     def numbers(self) -> tuple[int, ...]:
         """The numbers in the path, in order."""
         return _numbers(self.path)
+
+    def next_to(self, other: Node) -> Node:
+        """The same module beside another part; any other part as it is."""
+        if self.children:
+            return self
+        node = replace(self, beside=other.path[-1:])
+        object.__setattr__(node, "modules", (node,))
+        return node
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.children)
@@ -162,6 +172,8 @@ class Trees:
             own = _Branch(tensors=branch.tensors)
             branch = _Branch({"": own, **branch.children})
         children = tuple(self._node((*path, name), child) for name, child in branch.children.items())
+        if len(children) == 2 and path and path[-1].isdigit():
+            children = children[0].next_to(children[1]), children[1].next_to(children[0])
         if not children:
             return self._module(path, branch)
         shapes, signature = self._sum(children)

@@ -156,3 +156,16 @@ def test_what_added_channels_start_from_is_asked_where_custom_does_not_tell(chan
             link.change.parameters[0] for family in mapping.families for other in family.alternatives for link in other.links if link.change
         ]
         assert modes == [("mode", "repeat")]
+
+
+def test_a_norm_in_a_numbered_part_is_told_by_what_stands_beside_it() -> None:
+    attention, ffn = {"q.weight": (48, 64), "o.weight": (64, 48)}, {"wi.weight": (256, 64), "wo.weight": (64, 256)}
+    old = {f"layer.0.SelfAttention.{name}": shape for name, shape in attention.items()} | {"layer.0.layer_norm.weight": (64,)}
+    old |= {f"layer.1.DenseReluDense.{name}": shape for name, shape in ffn.items()} | {"layer.1.layer_norm.weight": (64,)}
+    new = {"pre_mlp_layer_norm.weight": (64,), "pre_attention_layer_norm.weight": (64,)}
+    new |= {f"attention.{name}": shape for name, shape in attention.items()} | {f"mlp.{name}": shape for name, shape in ffn.items()}
+    for source in (old, dict(sorted(old.items(), reverse=True))):
+        found = answers(match(header(_blocks(source, "block")), header(_blocks(dict(sorted(new.items())), "layers"))))
+        for index in range(3):
+            assert found[f"layers.{index}.pre_attention_layer_norm.weight"] == (f"block.{index}.layer.0.layer_norm.weight",)
+            assert found[f"layers.{index}.pre_mlp_layer_norm.weight"] == (f"block.{index}.layer.1.layer_norm.weight",)
