@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
 
 def _run(path: Path, out: Path, options: argparse.Namespace) -> Done:
     pair = json.loads(path.read_text(encoding="utf-8"))
-    source, target = _header(pair["source"], by_name=options.sorted), _header(pair["target"])
+    source, target = header_of(pair["source"], by_name=options.sorted), header_of(pair["target"])
     started = perf_counter()
     found = suggestion(source, target, min_confidence=options.min_confidence)
     seconds = perf_counter() - started
@@ -73,7 +73,7 @@ def _run(path: Path, out: Path, options: argparse.Namespace) -> Done:
     return Done(path.stem, found, seconds)
 
 
-def _header(table: Mapping[str, Any], *, by_name: bool = False) -> Header:
+def header_of(table: Mapping[str, Any], *, by_name: bool = False) -> Header:
     names = sorted(table) if by_name else list(table)
     return Header({name: TensorSpec.of(_dtype(table[name]["dtype"]), *table[name]["shape"]) for name in names})
 

@@ -71,7 +71,9 @@ class Aligner:
         while (part := pools.largest()) is not None:
             self._step(pools, *part)
         closed = target.signature == source.signature or target.numel == source.numel
-        context = Context(self._structure.likeness(target, source), closed, (len(target.path), len(source.path)))
+        context = Context(
+            self._structure.likeness(target, source), closed, (len(target.path), len(source.path)), target.count + source.count
+        )
         return match_modules(pools.nodes, pools.matches, context, self._evidence, last)
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:

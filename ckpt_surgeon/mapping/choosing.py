@@ -84,7 +84,7 @@ def _telling(units: Sequence[Run], depth: int) -> list[tuple[str, ...]]:
 
 
 def _words(run: Run, depth: int) -> tuple[str, ...]:
-    words = meanings(run.nodes[0].path[depth:])
+    words = meanings((*run.nodes[0].beside, *run.nodes[0].path[depth:]))
     return tuple(word for word in words if not word.isdigit()) if len(run) > 1 else words
 
 

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
+from ckpt_surgeon.mapping.fitting import main, other_channels
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.tree import Node
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["BY_HEADS", "ROTARY", "doubted"]
+__all__ = ["CHANNELS", "ROTARY", "by_heads", "doubted"]
 
-BY_HEADS = "query_key_value"  # GPT-NeoX, BLOOM, Falcon and Megatron name so what they pack head by head; a few others don't
+_BY_HEADS = ("query_key_value", "linear_qkv")  # GPT-NeoX, BLOOM, Falcon and Megatron pack these head by head; a few others don't
 _PACKED = "queries, keys and values may be packed head by head on one side"
+CHANNELS = "what added input channels start from is a choice"
+_TOLD_CHANNELS = (1, 10, 20)  # gray; x and y of 5 or 10 frames of flow, which start from the mean (TSN)
+_SHIFTED = "shift and scale may lie the other way round on one side"
 ROTARY = "rows for rotary positions may be in another order (rope_permute)"
 
 
@@ -26,11 +30,27 @@ def doubted(matches: Sequence[Match]) -> list[Match]:
 def _doubt(match: Match, rotary: bool) -> Match:
     target, source = match.targets[0], match.sources[0]
     names = [node.name for node in (target, source)]
-    if match.form == "plain" and (BY_HEADS in names[0]) != (BY_HEADS in names[1]):
+    if match.form == "plain" and by_heads(target) != by_heads(source):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_PACKED)
     if match.form == "plain" and rotary and names[0] != names[1] and _is_query_or_key(target) and _is_query_or_key(source):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=ROTARY)
+    if match.form == "plain" and _is_modulation(target) != _is_modulation(source):
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_SHIFTED)
+    shapes = main(target).spec.shape, main(source).spec.shape
+    if match.form == "plain" and other_channels(*shapes) and shapes[0][1] not in _TOLD_CHANNELS:
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=CHANNELS)
     return match
+
+
+def by_heads(module: Node) -> bool:
+    """Whether the name is one of those under which queries, keys and values mostly lie head by head."""
+    return any(name in module.name for name in _BY_HEADS)
+
+
+def _is_modulation(module: Node) -> bool:
+    """Whether a layer gives a shift and a scale, and its name says so."""
+    shape = main(module).spec.shape
+    return len(shape) == 2 and shape[0] == 2 * shape[1] and "modulation" in meanings(module.path[-2:])
 
 
 def _is_query_or_key(module: Node) -> bool:

@@ -17,11 +17,15 @@ from ckpt_surgeon.mapping.words import likeness, meanings
 
 __all__ = ["Evidence", "Kinship", "Lexicon", "Naming"]
 
+_OUTPUT = frozenset(("head", "unembed"))
+_NO_TABLE = _OUTPUT | {"out", "class"}
 _DIGITS = re.compile(r"\d+")
 _SURE = 0.95  # matches from which names are learned
 _MANY = 5  # places from which a custom of naming shows
 _OTHER_NAME = 0.6  # likeness below which a name is another one
 _SAME_NAMING = 0.85  # share of equal names on two sides which name alike
+_TELLING = 0.5  # likeness of names, on average, from which names without a likeness are strange
+_FOREIGN = 0.25  # likeness of names which have nothing to do with each other
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -123,11 +127,21 @@ class Evidence:
     def strangeness(self, target: Node, source: Node) -> float:
         """What speaks against two modules whose names are less alike than names are here."""
         if not self.naming.alike:
-            return 0.0
+            return Weights.stranger * _are_ends(target, source)
         alike = likeness(meanings(target.path[-2:]), meanings(source.path[-2:]))
         lacking = Weights.unlike * max(self.naming.alike - alike, 0.0)
-        stranger = self.naming.equal >= _SAME_NAMING and _bear_other_names(target, source)
+        stranger = (self.naming.equal >= _SAME_NAMING and _bear_other_names(target, source)) or _are_ends(target, source)
         return lacking + Weights.stranger * stranger
+
+    def supports(self, target: Node, source: Node, depths: tuple[int, int]) -> bool:
+        """Whether names speak for two modules, be it ever so low; True where they tell nothing here.
+
+        depths: how many segments of both paths are the surrounding's.
+        """
+        if self.naming.alike < _TELLING or self.lexicon.share(target, source) > 0:
+            return True
+        pairs = ((target.path[-2:], source.path[-2:]), (target.path[depths[0] :], source.path[depths[1] :]))
+        return any(likeness(_unnumbered(left), _unnumbered(right)) >= _FOREIGN for left, right in pairs)
 
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
@@ -136,11 +150,23 @@ class Evidence:
         return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
 
 
+def _unnumbered(path: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in meanings(path) if not word.isdigit())
+
+
 def _bear_other_names(target: Node, source: Node) -> bool:
     """Whether neither module's own name stands in the other's path, nor means much the same."""
     left, right = _own_name(target), _own_name(source)
     shared = left in source.path or right in target.path
     return not shared and likeness(meanings((left,)), meanings((right,))) < _OTHER_NAME
+
+
+def _are_ends(target: Node, source: Node) -> bool:
+    """Whether one is a table of embeddings and the other an output layer, the same shapes turned."""
+    left, right = set(meanings(target.path)), set(meanings(source.path))
+    tables = ["embed" in words and _NO_TABLE.isdisjoint(words) for words in (left, right)]
+    outputs = [not _OUTPUT.isdisjoint(words) and "embed" not in words for words in (left, right)]
+    return (tables[0] and outputs[1]) or (tables[1] and outputs[0])
 
 
 def _own_name(module: Node) -> str:

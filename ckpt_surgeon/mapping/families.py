@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ckpt_surgeon.mapping.doubts import ROTARY
+from ckpt_surgeon.mapping.doubts import CHANNELS, ROTARY
 from ckpt_surgeon.mapping.layouts import EITHER_WAY
 from ckpt_surgeon.mapping.linking import links
 from ckpt_surgeon.mapping.links import Alternative, Change, Family, Link
@@ -56,7 +56,9 @@ def _alternatives(group: Sequence[Match], weakest: Match) -> tuple[Alternative, 
     other = tuple(link for match in plain if match.rivals for link in links(match, match.rivals[0]))
     turned = tuple(link for match in group if match.doubt == EITHER_WAY for link in links(replace(match, turned=not match.turned)))
     rows = tuple(replace(link, change=_HALVES) for match in plain if match.doubt == ROTARY for link in links(match) if not link.change)
+    filled = tuple(_repeated(link) for match in plain if match.doubt == CHANNELS for link in links(match))
     found = (
+        Alternative(filled, rest, "the old channels repeated, the response kept, as timm does"),
         Alternative(rows, rest, "rows for rotary positions interleaved in the source; `heads` is not to be seen"),
         Alternative(turned, rest, "transposed"),
         Alternative(other, rest, "next best by names and places"),
@@ -64,4 +66,11 @@ def _alternatives(group: Sequence[Match], weakest: Match) -> tuple[Alternative, 
     return tuple(alternative for alternative in found if alternative.links)
 
 
+def _repeated(link: Link) -> Link:
+    if link.change is None or link.change.op != "adapt_in_channels":
+        return link
+    return replace(link, change=Change(link.change.op, (*_REPEAT, *link.change.parameters[1:])))
+
+
+_REPEAT = (("mode", "repeat"),)
 _HALVES = Change("rope_permute", (("source_layout", "interleaved"), ("target_layout", "half")))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isqrt
 
 from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["NEVER", "changes", "fit", "main"]
+__all__ = ["NEVER", "changes", "fit", "main", "other_channels"]
 
 NEVER = -10.0
+_MOST_TOKENS = 2  # before a grid of positions: class and distillation
 _TO_KERNEL_LAST = ((3, 2, 0, 1), (2, 3, 0, 1))  # [h, w, in, out], and a depthwise kernel's [h, w, in, 1]
 _TO_KERNEL_FIRST = ((2, 3, 1, 0), (2, 3, 0, 1))  # back to them
 
@@ -31,10 +33,11 @@ def fit(target: Node, source: Node) -> float:
         return 0.6
     if left.spec.numel == right.spec.numel:
         return 0.6 if left.sizes == right.sizes else 0.5 if a[0] == b[0] else NEVER
-    if _other_channels(a, b) or _inflated(a, b):
+    if other_channels(a, b) or _inflated(a, b):
         return 0.4
     if len(left.squeezed) == len(right.squeezed) == 2 and left.squeezed[-1] == right.squeezed[-1] and _positions(target, source):
-        return 0.4
+        rows, others = left.squeezed[0], right.squeezed[0]
+        return 0.4 if _is_grid(rows, others) and _is_grid(others, rows) else NEVER
     return NEVER
 
 
@@ -49,8 +52,14 @@ def _positions(target: Node, source: Node) -> bool:
     return "pos" in meanings(target.path) and "pos" in meanings(source.path)
 
 
-def _other_channels(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return len(a) == len(b) > 2 and a[0] == b[0] and a[2:] == b[2:]
+def _is_grid(rows: int, others: int) -> bool:
+    """Whether so many positions are a square, with up to two tokens before it, and another one than the others'."""
+    return abs(rows - others) > _MOST_TOKENS and any(isqrt(rows - tokens) ** 2 == rows - tokens for tokens in range(_MOST_TOKENS + 1))
+
+
+def other_channels(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether two kernels differ in the number of their input channels only."""
+    return len(a) == len(b) > 2 and a[0] == b[0] > 1 and a[1] != b[1] and a[2:] == b[2:]
 
 
 def _inflated(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
@@ -85,6 +94,6 @@ def changes(target: Tensor, source: Tensor) -> tuple[Change, ...]:
 def _resized(a: tuple[int, ...], b: tuple[int, ...]) -> Change:
     if _inflated(a, b):
         return Change("inflate", (("mode", "mean"), ("time", a[2])))
-    if _other_channels(a, b):
+    if other_channels(a, b):
         return Change("adapt_in_channels", (("mode", "sum" if a[1] == 1 else "mean"), ("in_channels", a[1])))
     return Change("resample_pos_embed", (("source_grid", "square"), ("target_grid", "target")))

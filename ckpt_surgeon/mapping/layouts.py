@@ -9,6 +9,7 @@ from dataclasses import replace
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS, TURNED_ALIKE
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Form, Match
+from ckpt_surgeon.mapping.tree import Tensor
 from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["EITHER_WAY", "turn"]
@@ -31,7 +32,12 @@ def _kind(match: Match) -> Kind:
     nodes = match.targets[0], match.sources[0]
     table = any("embed" in meanings(node.path[-2:]) for node in nodes)
     bias = any(tensor.role == "bias" for node in nodes for tensor in node.tensors)
-    return match.form, main(nodes[0]).role, main(nodes[1]).role, table, bias, bool(nodes[0].numbers)
+    return match.form, _spelling(main(nodes[0])), _spelling(main(nodes[1])), table, bias, bool(nodes[0].numbers)
+
+
+def _spelling(tensor: Tensor) -> str:
+    """How a matrix is called: a `weight`, by a name of its own (""), or `w`, `kernel` and the like, which may lie the other way."""
+    return tensor.role if "weight" in tensor.key.lower() or not tensor.role else "kernel"
 
 
 def _is_turned(match: Match) -> bool | None:
@@ -64,7 +70,7 @@ def _settle(match: Match, turned: Counter[Kind], straight: Counter[Kind]) -> Mat
     kind = _kind(match)
     if turned[kind] and not straight[kind]:
         return replace(match, turned=True, confidence=match.confidence * TURNED_ALIKE, why=f"{match.why}; turned as all of its kind")
-    bare = (kind[1] == "") != (kind[2] == "")
+    bare = kind[1] != kind[2]
     if turned[kind] or (bare and not straight[kind]):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=EITHER_WAY)
     return match

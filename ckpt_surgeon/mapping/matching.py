@@ -13,6 +13,7 @@ from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.layouts import turn
 from ckpt_surgeon.mapping.links import Mapping
 from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.slots import asked, without_slots
 from ckpt_surgeon.mapping.tree import Node, Trees
 from ckpt_surgeon.spec import Header
 
@@ -28,13 +29,14 @@ def match(source: Header, target: Header) -> Mapping:
     if not source.tensors or not target.tensors:
         return Mapping((), tuple(target), tuple(source))
     trees = Trees()
-    left, right = trees.tree(target), trees.tree(source)
+    weights, averages = without_slots(source)
+    left, right = trees.tree(target), trees.tree(weights)
     orders = _orders(left, right)
     first = Aligner(Evidence(orders, Lexicon()))
     matches = first.align(left, right, last=True)
     evidence = Evidence(orders, Lexicon(matches, first.pairs), Naming.of(matches))
     found = matches if _is_settled(matches, evidence, left, right) else Aligner(evidence).align(left, right, last=True)
-    made = families(doubted(turn(found)))
+    made = asked(families(doubted(turn(found))), averages)
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ckpt_surgeon.mapping.calibration import COMMON, UNLIKE, Weights
+from ckpt_surgeon.mapping.calibration import BOTH_WAYS, COMMON, UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose, renumbered
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship
 from ckpt_surgeon.mapping.fitting import NEVER, fit, main
@@ -19,17 +19,28 @@ __all__ = ["Context", "match_modules"]
 _NAMED = 0.35  # likeness of names which tells
 _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
+_NEAR = 0.5  # to a matched sibling, in the same parent and of the same number
+_FOREIGN = "no name, and nothing near, speaks for it"
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
 _MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no question of shapes
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How alike two parts are; closed: all that one holds has its place in the other; depths: segments in the paths of both."""
+    """How alike two parts are; closed: all that one holds has its place in the other; depths: segments in the paths of both.
+
+    count: tensors beneath both.
+    """
 
     likeness: float
     closed: bool
     depths: tuple[int, int]
+    count: int
+
+    def knowing(self, fused: Sequence[Match]) -> Context:
+        """The same, what is fused on one side taken for what the other has of it."""
+        found = sum(node.count for match in fused for node in (*match.targets, *match.sources))
+        return replace(self, likeness=min(self.likeness + found / max(self.count, 1), 1.0))
 
 
 Pools = tuple[list[Node], list[Node]]
@@ -40,7 +51,9 @@ def match_modules(nodes: Pools, found: Sequence[Match], context: Context, eviden
 
     context: what the parts are to one another. last: nothing waits for a larger surrounding.
     """
-    matches = [*found, *match_parts(*_unmatched(found, nodes))]
+    fused = match_parts(*_unmatched(found, nodes))
+    context = context.knowing(fused)
+    matches = [*found, *fused]
     for _ in range(_MOST_ROUNDS):
         new = [match for match in _same_shapes(matches, nodes, context, evidence) if match.confidence >= _SURE]
         matches += _capped(new, matches[len(found) :])
@@ -99,11 +112,21 @@ def _class(nodes: Pools, context: Context, evidence: Evidence, kinship: Kinship)
     fits = [[base + _fit(a, b, evidence, kinship) + same * _same_path(a, b) for b in right] for a in left]
     specific = max(len(tensor.squeezed) for tensor in nodes[0][0].tensors) > 2
     nothing = 0.0 if context.closed else UNLIKE - COMMON * specific
-    return [
+    found = [
         Match((a,), (b,), decision.confidence, _why(decision.name, len(left)), rivals=_rival(right, decision.rival, index))
         for decision in choose(left, right, fits, evidence.orders, nothing, context.depths)
         for index, (a, b) in enumerate(zip(left[decision.row].nodes, right[decision.column].nodes, strict=True))
     ]
+    return [_tempered(match, context, evidence, kinship) for match in found]
+
+
+def _tempered(match: Match, context: Context, evidence: Evidence, kinship: Kinship) -> Match:
+    """The match; a question where nothing but shapes speaks for it, though names mostly tell."""
+    target, source = match.targets[0], match.sources[0]
+    held = (_is_stem(target) and _is_stem(source)) or kinship.share(target, source) > _NEAR
+    if held or evidence.supports(target, source, context.depths):
+        return match
+    return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_FOREIGN)
 
 
 def _crowd(nodes: Pools) -> list[Match]:
@@ -172,11 +195,12 @@ def _other_shapes(matches: Sequence[Match], nodes: Pools, context: Context, evid
     kinship = Kinship((targets, sources), matches)
     base = Weights.structure * context.likeness / 4
     fits = [[base + _mendable(a.nodes[0], b.nodes[0]) + _fit(a, b, evidence, kinship) for b in right] for a in left]
-    return [
+    found = [
         Match(left[d.row].nodes, right[d.column].nodes, d.confidence, "names are alike, shapes differ as an op mends")
         for d in choose(left, right, fits, evidence.orders, UNLIKE, context.depths)
         if _mendable(left[d.row].nodes[0], right[d.column].nodes[0]) > 0
     ]
+    return [_tempered(match, context, evidence, kinship) for match in found]
 
 
 def _mendable(target: Node, source: Node) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 
-from ckpt_surgeon.mapping.doubts import BY_HEADS
+from ckpt_surgeon.mapping.doubts import by_heads
 from ckpt_surgeon.mapping.fitting import main
 from ckpt_surgeon.mapping.matches import Form, Match
 from ckpt_surgeon.mapping.runs import Run, runs
@@ -14,13 +14,20 @@ from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["match_parts"]
 
-# Parts in the order in which they are laid one behind the other, and the words of the whole which say so.
-_GROUPS = ((("q", "k", "v"), "qkv"), (("k", "v"), "kv"), (("gate", "up"), ""))
+# Parts in the order in which they are laid one behind the other, the words of the whole which say so, and whether it must.
+_Group = tuple[tuple[str, ...], frozenset[str], bool]
+_GROUPS: tuple[_Group, ...] = (
+    (("q", "k", "v"), frozenset(("qkv",)), False),
+    (("k", "v"), frozenset(("kv",)), False),
+    (("gate", "up"), frozenset(("gate", "up")), False),
+    (("first", "second"), frozenset(("gate", "up")), True),
+)
 _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
 
 
 def match_parts(targets: Sequence[Node], sources: Sequence[Node]) -> list[Match]:
-    """The matches of n modules with one."""
+    """The matches of n modules with one, of those which have no namesakes of the same shapes on the other side."""
+    targets, sources = _apart(targets, sources), _apart(sources, targets)
     found: list[Match] = []
     ways: tuple[tuple[Sequence[Node], Sequence[Node], Form, Form], ...] = (
         (sources, targets, "concat", "stack"),
@@ -35,7 +42,29 @@ def match_parts(targets: Sequence[Node], sources: Sequence[Node]) -> list[Match]
             left, right = ((whole,), group) if parts is sources else (group, (whole,))
             count = len(group) // main(whole).spec.shape[0] if form in ("stack", "unstack") else len(group)
             found.append(Match(left, right, confidence, "the parts' shapes add up to the whole's", form, count, doubt))
-    return found
+    biases = [bias for match in found if match.form in ("concat", "split") for bias in _biases(match, targets, sources)]
+    return [*found, *biases]
+
+
+def _biases(match: Match, targets: Sequence[Node], sources: Sequence[Node]) -> Iterator[Match]:
+    """The matches of biases which stand beside a whole without one: `q_bias` and `v_bias` beside `qkv.weight`."""
+    parts, others = (match.sources, targets) if match.form == "concat" else (match.targets, sources)
+    (whole,) = match.targets if match.form == "concat" else match.sources
+    lone = [node for node in others if node.path[:-1] == whole.path[:-1] and [tensor.role for tensor in node.tensors] == ["bias"]]
+    for part in parts:
+        own = [node for node in lone if set(_last(node)) <= set(_last(part)) and _bias(node) == _bias(part)]
+        if len(own) == 1:
+            pair = (own[0], part) if match.form == "concat" else (part, own[0])
+            yield Match(pair[:1], pair[1:], match.confidence, "the bias of a part, beside the whole")
+
+
+def _bias(node: Node) -> tuple[int, ...] | None:
+    return next((tensor.spec.shape for tensor in node.tensors if tensor.role == "bias"), None)
+
+
+def _apart(nodes: Sequence[Node], others: Sequence[Node]) -> list[Node]:
+    namesakes = {(node.path[-2:], node.signature) for node in others}
+    return [node for node in nodes if (node.path[-2:], node.signature) not in namesakes]
 
 
 _Found = tuple[tuple[Node, ...], Node, Form, float, str]
@@ -45,33 +74,35 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
     shaped: dict[tuple[int, ...], list[Node]] = {}
     for whole in wholes:
         shaped.setdefault(main(whole).spec.shape, []).append(whole)
-    for group, word in _groups(parts):
+    for group, words, needed in _groups(parts):
         fitting = [whole for whole in shaped.get(_sum(group), ()) if _bear_its_roles(group, whole)]
-        named = [whole for whole in fitting if word and word in _last(whole)] or fitting
+        named = [whole for whole in fitting if words.issubset(_last(whole))]
+        if not named and not needed:
+            named, words = [whole for whole in fitting if bool(whole.numbers) == bool(group[0].numbers)], frozenset()
         if len(named) != 1:
             continue
-        by_heads = BY_HEADS in named[0].name
-        confidence = _EITHER_WAY if by_heads else _NAMED if word in _last(named[0]) else _UNNAMED
-        doubt = "the whole may hold its parts head by head" if by_heads else ""
-        yield group, named[0], form, confidence, doubt
+        if by_heads(named[0]):
+            yield group, named[0], form, _EITHER_WAY, "the whole may hold its parts head by head"
+        else:
+            yield group, named[0], form, _NAMED if words else _UNNAMED, ""
 
 
-def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], str]]:
+def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], frozenset[str], bool]]:
     """Siblings whose names say that they are the parts of one whole, in its order."""
     families: dict[tuple[tuple[str, ...], str], dict[str, Node]] = {}
     for node in nodes:
-        for letters, _ in _GROUPS:
+        for letters, *_ in _GROUPS:
             for letter in letters:
                 if letter in _last(node):
                     families.setdefault((node.path[:-1], letters[-1]), {})[letter] = node
     for members in families.values():
-        for letters, word in _GROUPS:
+        for letters, words, needed in _GROUPS:
             if all(letter in members for letter in letters):
-                yield tuple(members[letter] for letter in letters), word
+                yield tuple(members[letter] for letter in letters), words, needed
 
 
 def _last(node: Node) -> tuple[str, ...]:
-    return meanings(node.path[-1:])
+    return meanings((node.name,))
 
 
 def _sum(group: Sequence[Node]) -> tuple[int, ...]:
@@ -83,7 +114,7 @@ def _sum(group: Sequence[Node]) -> tuple[int, ...]:
 
 def _bear_its_roles(group: Sequence[Node], whole: Node) -> bool:
     roles = {tensor.role for tensor in whole.tensors}
-    return main(whole).spec.shape != () and all({tensor.role for tensor in node.tensors} == roles for node in group)
+    return main(whole).spec.shape != () and all(roles <= {tensor.role for tensor in node.tensors} for node in group)
 
 
 def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:

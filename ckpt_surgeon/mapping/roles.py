@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["place"]
+from collections.abc import Sequence
+
+__all__ = ["place", "plain_path"]
 
 _ROLES = {
     "weight": "weight",
@@ -27,6 +29,10 @@ _ROLES = {
     "num_batches_tracked": "tracked",
 }
 _AFFIXES = ("weight", "bias")
+_REGISTRY = "parametrizations"  # torch.nn.utils.parametrize
+_ORIGINALS = {"original": "", "original0": "_g", "original1": "_v"}
+_LETTERS = {"W_": "weight", "b_": "bias"}  # TransformerLens
+_PARTS = {"weight_g": "magnitude", "weight_v": "direction"}  # torch.nn.utils.weight_norm
 
 
 def place(leaf: str, lone: bool) -> tuple[str, str]:
@@ -37,8 +43,20 @@ def place(leaf: str, lone: bool) -> tuple[str, str]:
     """
     if leaf in _AFFIXES or (lone and leaf in _ROLES):
         return "", _ROLES[leaf]
+    if leaf in _PARTS:
+        return "", _PARTS[leaf]
+    if leaf[:2] in _LETTERS and leaf[2:]:
+        return leaf[2:], _LETTERS[leaf[:2]]
     for role in _AFFIXES:
         for stem in (leaf.removesuffix(f"_{role}"), leaf.removeprefix(f"{role}_")):
             if stem != leaf:
                 return stem, role
     return leaf, ""
+
+
+def plain_path(segments: Sequence[str]) -> list[str]:
+    """A key's segments as they are without parametrizations: `conv.parametrizations.weight.original0` -> `conv.weight_g`."""
+    *parents, registry, name, leaf = ("", "", *segments)
+    if registry != _REGISTRY or leaf not in _ORIGINALS:
+        return list(segments)
+    return [*parents[2:], name + _ORIGINALS[leaf]]

@@ -18,7 +18,7 @@ _WORDS = {
     "v": "v value values wv",
     "qkv": "qkv wqkv",
     "out": "o out output wo",
-    "head": "head heads classifier",
+    "head": "head heads classifier logits",
     "linear": "fc linear lin dense",
     "proj": "proj projection",
     "shortcut": "shortcut skip nin",
@@ -59,6 +59,7 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
             "norm 1": "norm first 1",
             "attn norm": "norm first",
             "norm attn": "norm first",
+            "attn out norm": "norm first",
             "norm sa": "norm first",
             "self attn norm": "norm first",
             "input norm": "norm first",
@@ -67,6 +68,12 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
             "norm 2": "norm second 2",
             "mlp norm": "norm second",
             "norm mlp": "norm second",
+            "linear qkv norm": "norm first",  # norms which stand in the layer behind them
+            "linear 1 norm": "norm second",
+            "encoder attn norm": "norm cross",
+            "cross attn norm": "norm cross",
+            "encoder attn": "cross attn",
+            "encoder decoder attn": "cross attn",
             "post attn norm": "norm second",
             "norm after": "norm second",
             "after norm": "norm second",
@@ -74,6 +81,13 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
             "linear 2": "linear second 2",
             "c linear": "linear first",
             "c proj": "out proj",
+            "intermediate linear": "mlp linear first",
+            "attn out linear": "attn out proj",
+            "linear relu linear": "mlp",
+            "mlp 0": "mlp linear first 0",
+            "mlp 2": "mlp linear second 2",
+            "linear 1 g": "gate",
+            "linear 1 x": "up",
             "w 1": "gate 1",
             "w 2": "down 2",
             "w 3": "up 3",
@@ -94,7 +108,8 @@ PHRASES: tuple[tuple[str, str], ...] = tuple(
 TWINS = frozenset(("ema", "shadow", "averaged", "swa"))
 
 # Words which often, not always, stand for the same thing.
-_RELATED = "shortcut downsample, linear proj, head linear, out proj, head out, patch stem"
+_RELATED = "shortcut downsample, linear proj, head linear, out proj, head out, patch stem, gate first, up second, down second, "
+_RELATED += "first in, second out, up in, down out, post 3, a 1, b 2, c 3, downsample proj"
 RELATED = frozenset(frozenset(pair.split()) for pair in _RELATED.split(", "))
 
 # Words which nearly every name has, or which wrap a whole model: they tell little.

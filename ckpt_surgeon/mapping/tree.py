@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 
-from ckpt_surgeon.mapping.roles import place
+from ckpt_surgeon.mapping.roles import place, plain_path
+from ckpt_surgeon.mapping.words import meanings
 from ckpt_surgeon.spec import Header, TensorSpec
 
 __all__ = ["Node", "Tensor", "Trees"]
 
 _DOTS = re.compile(r"[./]")  # JAX and TensorFlow separate by slashes
+_INDICES = frozenset(("int64", "bool"))  # of positions, and masks: many a file lacks them, and they are no weights
 _DIGITS = re.compile(r"\d+")
 Shape = tuple[int, ...]
 
@@ -46,7 +48,8 @@ class Node:
     path: segments from the root. shapes: how often each squeezed shape stands beneath, whichever way it lies.
     signature: a number, equal for equal shapes (for a module: lying the same way); template: a number, equal for parts which
     are alike in names, order and shapes.
-    modules: the leaves beneath, itself for a leaf. first: the place in the file of its first tensor.
+    modules: the leaves beneath, itself for a leaf. first: the place in the file of its first tensor. beside: the name of the only
+    other part in a numbered parent, which tells what the number is: in `layer.1`, the `attention` beside a `norm`.
     """
 
     path: tuple[str, ...]
@@ -59,11 +62,12 @@ class Node:
     numel: int
     count: int
     first: int
+    beside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The last segment of the path; empty for the root, which is a module where the whole model is one layer."""
-        return self.path[-1] if self.path else ""
+        """The last segment of the path; for tensors beside parts, that of both."""
+        return next((segment for segment in reversed(self.path[-2:]) if segment), "")
 
     @property
     def pattern(self) -> str:
@@ -74,6 +78,14 @@ class Node:
     def numbers(self) -> tuple[int, ...]:
         """The numbers in the path, in order."""
         return _numbers(self.path)
+
+    def next_to(self, other: Node) -> Node:
+        """The same module beside another part; any other part as it is."""
+        if self.children:
+            return self
+        node = replace(self, beside=other.path[-1:])
+        object.__setattr__(node, "modules", (node,))
+        return node
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.children)
@@ -101,9 +113,36 @@ class _Branch:
         return self.children.setdefault(name, _Branch())
 
 
+def _bring_home(branch: _Branch) -> None:
+    """Biases which stand beside their layers go to them: `q_bias` beside `q_proj.weight`, the one part of that meaning."""
+    for name, child in list(branch.children.items()):
+        if child.children or [tensor.role for _, tensor in child.tensors] != ["bias"]:
+            continue
+        size = child.tensors[0][1].spec.shape
+        homes = [home for other, home in branch.children.items() if _is_home(home, size) and _own(name, other)]
+        if len(homes) == 1:
+            homes[0].tensors += branch.children.pop(name).tensors
+
+
+def _is_home(branch: _Branch, size: Shape) -> bool:
+    """Whether it is a layer without a bias, of so many outputs."""
+    tensors = [tensor for _, tensor in branch.tensors]
+    return not branch.children and [tensor.role for tensor in tensors] == ["weight"] and tensors[0].spec.shape[:1] == size
+
+
+def _own(name: str, layer: str) -> bool:
+    """Whether the name of a bias is that of a layer: `q`, of `q_proj` or `query`."""
+    return set(meanings((name,))) <= set(meanings((layer,)))
+
+
 def _inner_dots(key: str) -> list[int]:
     """Where the paths of the key's ancestors end, that of its own module left out; -1 for the root's."""
     return [-1, *(match.start() for match in _DOTS.finditer(key))][:-1]
+
+
+def _parent(key: str) -> str:
+    """The key up to its last dot."""
+    return key[: max(key.rfind("."), key.rfind("/"), 0)]
 
 
 class Trees:
@@ -118,8 +157,8 @@ class Trees:
         root = _Branch()
         inner = {key[: max(dot, 0)] for key in header.tensors for dot in _inner_dots(key)}
         for position, (key, spec) in enumerate(header.tensors.items()):
-            *parents, leaf = _DOTS.split(key)
-            name, role = place(leaf, lone=key[: -len(leaf) - 1] not in inner)
+            *parents, leaf = plain_path(_DOTS.split(key))
+            name, role = place(leaf, lone=_parent(key) not in inner)
             branch = root
             for segment in parents:
                 branch = branch.child(segment)
@@ -128,10 +167,13 @@ class Trees:
         return self._node((), root)
 
     def _node(self, path: tuple[str, ...], branch: _Branch) -> Node:
+        _bring_home(branch)
         if branch.tensors and branch.children:
             own = _Branch(tensors=branch.tensors)
             branch = _Branch({"": own, **branch.children})
         children = tuple(self._node((*path, name), child) for name, child in branch.children.items())
+        if len(children) == 2 and path and path[-1].isdigit():
+            children = children[0].next_to(children[1]), children[1].next_to(children[0])
         if not children:
             return self._module(path, branch)
         shapes, signature = self._sum(children)
@@ -161,12 +203,13 @@ class Trees:
     def _module(self, path: tuple[str, ...], branch: _Branch) -> Node:
         tensors = tuple(tensor for _, tensor in branch.tensors)
         told = [tensor for tensor in tensors if tensor.role != "tracked"] or list(tensors)
-        shapes = Counter(tensor.sizes for tensor in told)
+        counted = [tensor for tensor in told if tensor.spec.dtype.name not in _INDICES]
+        shapes = Counter(tensor.sizes for tensor in counted)
         lying = frozenset(Counter(tensor.squeezed for tensor in told).items())
         template = self._number(tuple((_DOTS.split(tensor.key)[-1], tensor.spec.shape) for tensor in tensors))
-        numel = sum(prod(tensor.spec.shape) for tensor in told)
+        numel = sum(prod(tensor.spec.shape) for tensor in counted)
         first = min((position for position, _ in branch.tensors), default=0)
-        node = Node(path, (), tensors, shapes, self._number(lying), template, (), numel, len(told), first)
+        node = Node(path, (), tensors, shapes, self._number(lying), template, (), numel, len(counted), first)
         object.__setattr__(node, "modules", (node,))
         return node
 

@@ -12,6 +12,7 @@ from ckpt_surgeon.mapping.synonyms import FAINT, PHRASES, RELATED, WORDS
 __all__ = ["likeness", "meanings"]
 
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_PHRASES = tuple((f" {phrase} ", f" {meaning} ") for phrase, meaning in PHRASES)
 _FAINT_WEIGHT = 0.25
 _NUMBER_WEIGHT = 0.5
 _ORDER_WEIGHT = 0.4  # of the words' order against the words
@@ -25,9 +26,15 @@ def meanings(path: tuple[str, ...]) -> tuple[str, ...]:
     """The words of a path's segments in common terms: `("h", "0", "ln_1")` -> `block 0 norm first`."""
     text = " ".join(word for segment in path for word in _words(segment))
     text = f" {text} "
-    for phrase, meaning in PHRASES:
-        text = text.replace(f" {phrase} ", f" {meaning} ")
-    return tuple(text.split())
+    once = _rephrased(text)
+    return tuple((once if once == text else _rephrased(once)).split())
+
+
+def _rephrased(text: str) -> str:
+    for phrase, meaning in _PHRASES:
+        if phrase in text:
+            text = text.replace(phrase, meaning)
+    return text
 
 
 @lru_cache(maxsize=1 << 16)
