@@ -42,16 +42,18 @@ _Found = tuple[tuple[Node, ...], Node, Form, float, str]
 
 
 def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
+    own = {node.signature for node in parts}
     shaped: dict[tuple[int, ...], list[Node]] = {}
     for whole in wholes:
         shaped.setdefault(main(whole).spec.shape, []).append(whole)
     for group, word in _groups(parts):
         fitting = [whole for whole in shaped.get(_sum(group), ()) if _bear_its_roles(group, whole)]
         named = [whole for whole in fitting if word and word in _last(whole)] or fitting
-        if len(named) != 1:
-            continue
+        is_named = len(named) == 1 and word in _last(named[0])
+        if len(named) != 1 or (not is_named and named[0].signature in own):
+            continue  # what is not named so may as well be the one of its shape which stands among the parts
         by_heads = BY_HEADS in named[0].path[-1]
-        confidence = _EITHER_WAY if by_heads else _NAMED if word in _last(named[0]) else _UNNAMED
+        confidence = _EITHER_WAY if by_heads else _NAMED if is_named else _UNNAMED
         doubt = "the whole may hold its parts head by head" if by_heads else ""
         yield group, named[0], form, confidence, doubt
 
