@@ -26,6 +26,7 @@ _OTHER_NAME = 0.6  # likeness below which a name is another one
 _SAME_NAMING = 0.85  # share of equal names on two sides which name alike
 _TELLING = 0.5  # likeness of names, on average, from which names without a likeness are strange
 _FOREIGN = 0.25  # likeness of names which have nothing to do with each other
+_CUSTOM = 0.6  # share of two names' matches with one another from which they belong together; three places tell so, two don't
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -130,8 +131,18 @@ class Evidence:
             return Weights.stranger * _are_ends(target, source)
         alike = likeness(meanings(target.path[-2:]), meanings(source.path[-2:]))
         lacking = Weights.unlike * max(self.naming.alike - alike, 0.0)
-        stranger = (self.naming.equal >= _SAME_NAMING and _bear_other_names(target, source)) or _are_ends(target, source)
+        stranger = self._are_strangers(target, source) or _are_ends(target, source)
         return lacking + Weights.stranger * stranger
+
+    def estranged(self, target: Node, source: Node) -> bool:
+        """Whether two modules share no word of their paths where nearly all others bear the same names, and no custom joins these."""
+        if self.lexicon.share(target, source) > _CUSTOM:
+            return False
+        words = ({word for word in meanings(node.path) if not word.isdigit()} for node in (target, source))
+        return self._are_strangers(target, source) and set.isdisjoint(*words)
+
+    def _are_strangers(self, target: Node, source: Node) -> bool:
+        return self.naming.equal >= _SAME_NAMING and _bear_other_names(target, source)
 
     def supports(self, target: Node, source: Node, depths: tuple[int, int]) -> bool:
         """Whether names speak for two modules, be it ever so low; True where they tell nothing here.

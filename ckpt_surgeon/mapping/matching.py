@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
 from ckpt_surgeon.mapping.aligning import Aligner
+from ckpt_surgeon.mapping.calibration import BOTH_WAYS
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.doubts import doubted
 from ckpt_surgeon.mapping.evidence import Evidence, Lexicon, Naming
@@ -20,6 +22,8 @@ from ckpt_surgeon.spec import Header
 __all__ = ["match"]
 
 
+_DIGITS = re.compile(r"\d+")
+_STRANGER = "nearly all else keeps its name, and this would not"
 _SURE = 0.95
 _STRANGE = 0.2  # what speaks against a match and can't make it unsure by itself
 
@@ -31,16 +35,45 @@ def match(source: Header, target: Header) -> Mapping:
     trees = Trees()
     weights, averages = without_slots(source)
     left, right = trees.tree(target), trees.tree(weights)
-    orders = _orders(left, right)
-    first = Aligner(Evidence(orders, Lexicon()))
-    matches = first.align(left, right, last=True)
-    evidence = Evidence(orders, Lexicon(matches, first.pairs), Naming.of(matches))
-    found = matches if _is_settled(matches, evidence, left, right) else Aligner(evidence).align(left, right, last=True)
+    found = _namesakes(left, right) if _keep_their_names(weights, target) else _aligned(left, right)
     made = asked(families(doubted(turn(found))), averages)
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}
     return Mapping(made, tuple(key for key in target if key not in given), tuple(key for key in source if key not in used))
+
+
+def _keep_their_names(source: Header, target: Header) -> bool:
+    """Whether all that one header holds stands in the other, name and shape; and what is over there repeats none of it."""
+    shared = {key for key, spec in source.tensors.items() if key in target.tensors and target.tensors[key] == spec}
+    over = {key for header in (source, target) for key in header.tensors} - shared
+    patterns = {_DIGITS.sub("#", key) for key in shared}
+    return len(shared) in (len(source.tensors), len(target.tensors)) and all(_DIGITS.sub("#", key) not in patterns for key in over)
+
+
+def _namesakes(target: Node, source: Node) -> list[Match]:
+    named = {_name(node): node for node in source.modules}
+    return [Match((node,), (named[_name(node)],), 1.0, "the same name and shape") for node in target.modules if _name(node) in named]
+
+
+def _name(module: Node) -> str:
+    """The module's name, whether it stands alone or holds others, too."""
+    return ".".join(filter(None, module.path))
+
+
+def _aligned(target: Node, source: Node) -> list[Match]:
+    """The matches by structure, names and places; a second time with what the first tells of names, where that may change something."""
+    orders = _orders(target, source)
+    first = Aligner(Evidence(orders, Lexicon()))
+    matches = first.align(target, source, last=True)
+    evidence = Evidence(orders, Lexicon(matches, first.pairs), Naming.of(matches))
+    found = matches if _is_settled(matches, evidence, target, source) else Aligner(evidence).align(target, source, last=True)
+    return [_estranged(match, evidence) for match in found]
+
+
+def _estranged(match: Match, evidence: Evidence) -> Match:
+    """A question where nearly all else keeps its name and these two do not."""
+    return match.within(BOTH_WAYS, _STRANGER) if match.form == "plain" and evidence.estranged(match.targets[0], match.sources[0]) else match
 
 
 def _is_settled(matches: Sequence[Match], evidence: Evidence, target: Node, source: Node) -> bool:

@@ -71,6 +71,7 @@ _Found = tuple[tuple[Node, ...], Node, Form, float, str]
 
 
 def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
+    own = {node.signature for node in parts}
     shaped: dict[tuple[int, ...], list[Node]] = {}
     for whole in wholes:
         shaped.setdefault(main(whole).spec.shape, []).append(whole)
@@ -79,8 +80,8 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
         named = [whole for whole in fitting if words.issubset(_last(whole))]
         if not named and not needed:
             named, words = [whole for whole in fitting if bool(whole.numbers) == bool(group[0].numbers)], frozenset()
-        if len(named) != 1:
-            continue
+        if len(named) != 1 or (not words and named[0].signature in own):
+            continue  # what is not named so may as well be the one of its shape which stands among the parts
         if by_heads(named[0]):
             yield group, named[0], form, _EITHER_WAY, "the whole may hold its parts head by head"
         else:

@@ -28,7 +28,7 @@ def _stages(depths: tuple[int, ...], width: int = 16) -> list[dict[str, int]]:
     return rows
 
 
-_FOUR = [{"i": i} for i in range(4)]
+_THREE = [{"i": i} for i in range(3)]
 
 _BERT = """
     bert.embeddings.word_embeddings                    | embeddings.tok                | 1000x64 w
@@ -326,31 +326,31 @@ _KV = """
 
 _DENSE_LAYERS = [{"b": b, "n": n, "c": 16 + 8 * (n - 1) + 100 * (b - 1)} for b in (1, 2) for n in (1, 2, 3)]
 _UNET_BLOCKS = [
-    {"n": 1 + 3 * b + j, "b": b, "j": j, "c": 16 << b, "d": (16 << b) if j or not b else (16 << b) // 2} for b in range(3) for j in range(2)
+    {"n": 1 + 3 * b + j, "b": b, "j": j, "c": 16 << b, "d": (16 << b) if j or not b else (16 << b) // 2} for b in range(2) for j in range(2)
 ]
 
 FIELD: dict[str, Case] = {
-    "bert, other words": Case(side_by_side(_BERT, *_FOUR), asked=r"layers?\.\d.*(_norm|LayerNorm)\."),
-    "bert, gamma and beta": Case(side_by_side(_BERT_OLD, *_FOUR)),
-    "bert, fused": Case(side_by_side(_BERT_FUSED, *_FOUR), asked_without_order=r"(blocks|layer)\.\d.*(norm\d|LayerNorm)\."),
-    "gpt-2, matrices turned": Case(side_by_side(_GPT2, *_FOUR)),
-    "vit, fused": Case(side_by_side(_VIT, *_FOUR)),
-    "clip, two towers": Case(side_by_side(_CLIP, *_FOUR)),
-    "llama, rotary rows": Case(side_by_side(_LLAMA, *_FOUR), asked=r"\.[qk]_proj\.|\.w[qk]\."),
-    "t5, encoder and decoder": Case(side_by_side(_T5, *_FOUR), asked=r"dec(oder)?\..*_norm\."),
-    "detr, norms alike": Case(side_by_side(_DETR, *_FOUR), asked=r"layers\..*norm"),
+    "bert, other words": Case(side_by_side(_BERT, *_THREE), asked=r"layers?\.\d.*(_norm|LayerNorm)\."),
+    "bert, gamma and beta": Case(side_by_side(_BERT_OLD, *_THREE)),
+    "bert, fused": Case(side_by_side(_BERT_FUSED, *_THREE), asked_without_order=r"(blocks|layer)\.\d.*(norm\d|LayerNorm)\."),
+    "gpt-2, matrices turned": Case(side_by_side(_GPT2, *_THREE)),
+    "vit, fused": Case(side_by_side(_VIT, *_THREE)),
+    "clip, two towers": Case(side_by_side(_CLIP, *_THREE)),
+    "llama, rotary rows": Case(side_by_side(_LLAMA, *_THREE), asked=r"\.[qk]_proj\.|\.w[qk]\."),
+    "t5, encoder and decoder": Case(side_by_side(_T5, *_THREE), asked=r"dec(oder)?\..*_norm\."),
+    "detr, norms alike": Case(side_by_side(_DETR, *_THREE), asked=r"layers\..*norm"),
     "swin, tables of positions": Case(side_by_side(_SWIN, *_stages((2, 2, 3)))),
     "resnet, stages from 0": Case(side_by_side(_RESNET, *_stages((2, 3, 2)))),
     "resnet, one running index": Case(side_by_side(_RESNET_RUNNING, *_stages((2, 3, 2)))),
     "densenet, old numbers": Case(side_by_side(_DENSENET, *_DENSE_LAYERS)),
-    "weight norm": Case(side_by_side(_WEIGHT_NORM, *_FOUR)),
+    "weight norm": Case(side_by_side(_WEIGHT_NORM, *_THREE)),
     "convnext, timm": Case(side_by_side(_CONVNEXT, *_stages((2, 2, 3)))),
     "convnext, transformers": Case(side_by_side(_CONVNEXT_HF, *_stages((2, 2, 3)))),
     "efficientnet": Case(side_by_side(_EFFICIENTNET, *_stages((1, 2, 2)))),
     "unet, a running index": Case(side_by_side(_UNET, *_UNET_BLOCKS)),
     "linear and 1x1": Case(side_by_side(_LINEAR_CONV)),
-    "dims of size 1": Case(side_by_side(_ONES, *_FOUR)),
+    "dims of size 1": Case(side_by_side(_ONES, *_THREE)),
     "wrapped, another head": Case(side_by_side(_WRAPPED, *_stages((2, 2, 2)))),
-    "gate and up": Case(side_by_side(_GATES, *_FOUR)),
-    "keys and values": Case(side_by_side(_KV, *_FOUR)),
+    "gate and up": Case(side_by_side(_GATES, *_THREE)),
+    "keys and values": Case(side_by_side(_KV, *_THREE)),
 }

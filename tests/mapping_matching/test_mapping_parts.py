@@ -197,3 +197,10 @@ def test_square_experts_alone_may_lie_either_way() -> None:
     assert "transposed" in family.doubt
     assert [link.change and link.change.op for link in family.links] == ["stack", "stack"]
     assert [link.change and link.change.op for link in family.alternatives[0].links] == ["stack", "transpose"] * 2
+
+
+def test_a_whole_which_may_be_one_of_the_modules_beside_the_parts_is_left_to_them() -> None:
+    parts = layers("a.", {"k": (8, 8), "v": (8, 8), "fc": (16, 8)})
+    assert _found(layers("a.", {"x": (16, 8)}), parts) == []
+    (named,) = _found(layers("a.", {"kv": (16, 8)}), parts)
+    assert _names(named.targets) == "a.k a.v"
