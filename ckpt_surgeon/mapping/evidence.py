@@ -22,7 +22,7 @@ _SURE = 0.95  # matches from which names are learned
 _MANY = 5  # places from which a custom of naming shows
 _OTHER_NAME = 0.6  # likeness below which a name is another one
 _SAME_NAMING = 0.85  # share of equal names on two sides which name alike
-_CUSTOM = 0.6  # share of two names' matches with one another from which they belong together; three places tell so, two don't
+_COMMON_DIMS = 2  # shapes of more dims tell more than names
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -130,8 +130,8 @@ class Evidence:
         return lacking + Weights.stranger * self._are_strangers(target, source)
 
     def estranged(self, target: Node, source: Node) -> bool:
-        """Whether two modules share no word of their paths where nearly all others bear the same names, and no custom joins these."""
-        if self.lexicon.share(target, source) > _CUSTOM:
+        """Whether modules of a common shape share no word of their paths where nearly all others bear the same names."""
+        if len(main(target).squeezed) > _COMMON_DIMS:
             return False
         words = ({word for word in meanings(node.path) if not word.isdigit()} for node in (target, source))
         return self._are_strangers(target, source) and set.isdisjoint(*words)

@@ -50,7 +50,7 @@ def _positions(target: Node, source: Node) -> bool:
 
 
 def _other_channels(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return len(a) == len(b) > 2 and a[0] == b[0] and a[2:] == b[2:]
+    return len(a) == len(b) > 2 and a[0] == b[0] > 1 and a[2:] == b[2:]  # [1, n, size] is a table, not a kernel
 
 
 def _inflated(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
