@@ -26,7 +26,8 @@ _OTHER_NAME = 0.6  # likeness below which a name is another one
 _SAME_NAMING = 0.85  # share of equal names on two sides which name alike
 _TELLING = 0.5  # likeness of names, on average, from which names without a likeness are strange
 _FOREIGN = 0.25  # likeness of names which have nothing to do with each other
-_CUSTOM = 0.6  # share of two names' matches with one another from which they belong together; three places tell so, two don't
+_COMMON_DIMS = 2  # shapes of more dims tell more than names
+_NUMBER = "#"
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -109,12 +110,18 @@ class Naming:
     def of(cls, matches: Iterable[Match]) -> Naming:
         """The custom which shows in sure matches; none where there are few."""
         plain = [match for match in matches if match.form == "plain" and match.confidence >= _SURE]
-        ends = [(match.targets[0].path[-2:], match.sources[0].path[-2:]) for match in plain]
+        ends = [tuple(_places(node) for node in (match.targets[0], match.sources[0])) for match in plain]
         places = set(ends)
         if len(places) < _MANY:
             return cls()
         alike = sum(likeness(meanings(left), meanings(right)) for left, right in places) / len(places)
-        return cls(alike, sum(left[-1:] == right[-1:] for left, right in ends) / len(ends))
+        named = [(left[-1:], right[-1:]) for left, right in ends if {left[-1:], right[-1:]} != {(_NUMBER,)}]
+        return cls(alike, sum(left == right for left, right in named) / len(named) if named else 0.0)
+
+
+def _places(node: Node) -> tuple[str, ...]:
+    """The last two segments of a module's path, numbers apart: that two lists both count is no custom of naming."""
+    return tuple(_NUMBER if segment.isdigit() else segment for segment in node.path[-2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,8 @@ class Evidence:
         return lacking + Weights.stranger * stranger
 
     def estranged(self, target: Node, source: Node) -> bool:
-        """Whether two modules share no word of their paths where nearly all others bear the same names, and no custom joins these."""
-        if self.lexicon.share(target, source) > _CUSTOM:
+        """Whether modules of a common shape share no word of their paths where nearly all others bear the same names."""
+        if len(main(target).squeezed) > _COMMON_DIMS:
             return False
         words = ({word for word in meanings(node.path) if not word.isdigit()} for node in (target, source))
         return self._are_strangers(target, source) and set.isdisjoint(*words)

@@ -16,11 +16,12 @@ __all__ = ["match_parts"]
 
 # Parts in the order in which they are laid one behind the other, the words of the whole which say so, and whether it must.
 _Group = tuple[tuple[str, ...], frozenset[str], bool]
+_GATED = ("gate", "up")
 _GROUPS: tuple[_Group, ...] = (
     (("q", "k", "v"), frozenset(("qkv",)), False),
     (("k", "v"), frozenset(("kv",)), False),
-    (("gate", "up"), frozenset(("gate", "up")), False),
-    (("first", "second"), frozenset(("gate", "up")), True),
+    (_GATED, frozenset(_GATED), False),
+    (("first", "second"), frozenset(_GATED), True),
 )
 _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
 
@@ -75,20 +76,34 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
     shaped: dict[tuple[int, ...], list[Node]] = {}
     for whole in wholes:
         shaped.setdefault(main(whole).spec.shape, []).append(whole)
-    for group, words, needed in _groups(parts):
+    for letters, group, words, needed in _groups(parts):
         fitting = [whole for whole in shaped.get(_sum(group), ()) if _bear_its_roles(group, whole)]
         named = [whole for whole in fitting if words.issubset(_last(whole))]
         if not named and not needed:
             named, words = [whole for whole in fitting if bool(whole.numbers) == bool(group[0].numbers)], frozenset()
         if len(named) != 1 or (not words and named[0].signature in own):
             continue  # what is not named so may as well be the one of its shape which stands among the parts
+        order = _told_order(letters, named[0].name)
+        inside = tuple(group[letters.index(letter)] for letter in order or letters)
         if by_heads(named[0]):
-            yield group, named[0], form, _EITHER_WAY, "the whole may hold its parts head by head"
+            yield inside, named[0], form, _EITHER_WAY, "the whole may hold its parts head by head"
+        elif not words and not order and letters == _GATED:
+            yield inside, named[0], form, _EITHER_WAY, "which part comes first is not to be seen"
         else:
-            yield group, named[0], form, _NAMED if words else _UNNAMED, ""
+            yield inside, named[0], form, _NAMED if words or order else _UNNAMED, ""
 
 
-def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], frozenset[str], bool]]:
+def _told_order(letters: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """The order in which a whole's name says that its parts lie: `kqv`, `up_gate_proj`; empty where it says none."""
+    text = name.lower()
+    if letters == _GATED:
+        places = {letter: text.find(letter) for letter in letters}
+        return tuple(sorted(letters, key=places.__getitem__)) if min(places.values()) >= 0 else ()
+    told = next((order for order in permutations(letters) if "".join(order) in text), ())
+    return told if max(map(len, letters)) == 1 else ()
+
+
+def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[str, ...], tuple[Node, ...], frozenset[str], bool]]:
     """Siblings whose names say that they are the parts of one whole, in its order."""
     families: dict[tuple[tuple[str, ...], str], dict[str, Node]] = {}
     for node in nodes:
@@ -99,7 +114,7 @@ def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[Node, ...], frozenset
     for members in families.values():
         for letters, words, needed in _GROUPS:
             if all(letter in members for letter in letters):
-                yield tuple(members[letter] for letter in letters), words, needed
+                yield letters, tuple(members[letter] for letter in letters), words, needed
 
 
 def _last(node: Node) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ _BERT_OLD = """
 _BERT_FUSED = """
     bert.embeddings.word_embeddings                    | encoder.embed.tok              | 1000x64 w
     bert.embeddings.position_embeddings                | encoder.embed.pos              | 512x64 w
-    bert.encoder.layer.{i}.attention.self.query + bert.encoder.layer.{i}.attention.self.key + bert.encoder.layer.{i}.attention.self.value | encoder.blocks.{i}.attn.qkv | 64x64 wb
+    bert.encoder.layer.{i}.attention.self.query + bert.encoder.layer.{i}.attention.self.key \
+        + bert.encoder.layer.{i}.attention.self.value | encoder.blocks.{i}.attn.qkv | 64x64 wb
     bert.encoder.layer.{i}.attention.output.dense      | encoder.blocks.{i}.attn.proj   | 64x64 wb
     bert.encoder.layer.{i}.attention.output.LayerNorm  | encoder.blocks.{i}.norm1       | 64 wb
     bert.encoder.layer.{i}.intermediate.dense          | encoder.blocks.{i}.mlp.fc1     | 256x64 wb
@@ -94,7 +95,8 @@ _VIT = """
     vit.embeddings.position_embeddings                  | pos_embed            | 1x50x64 .
     vit.embeddings.patch_embeddings.projection          | patch_embed.proj     | 64x3x16x16 wb
     vit.encoder.layer.{i}.layernorm_before              | blocks.{i}.norm1     | 64 wb
-    vit.encoder.layer.{i}.attention.attention.query + vit.encoder.layer.{i}.attention.attention.key + vit.encoder.layer.{i}.attention.attention.value | blocks.{i}.attn.qkv | 64x64 wb
+    vit.encoder.layer.{i}.attention.attention.query + vit.encoder.layer.{i}.attention.attention.key \
+        + vit.encoder.layer.{i}.attention.attention.value | blocks.{i}.attn.qkv | 64x64 wb
     vit.encoder.layer.{i}.attention.output.dense        | blocks.{i}.attn.proj | 64x64 wb
     vit.encoder.layer.{i}.layernorm_after               | blocks.{i}.norm2     | 64 wb
     vit.encoder.layer.{i}.intermediate.dense            | blocks.{i}.mlp.fc1   | 256x64 wb
@@ -186,16 +188,17 @@ _DETR = """
 """
 
 _SWIN = """
-    patch_embed.proj                                              | swin.embeddings.patch_embeddings.projection                                   | 16x3x4x4 wb
-    patch_embed.norm                                              | swin.embeddings.norm                                                          | 16 wb
-    layers.{s}.blocks.{j}.norm1                                   | swin.encoder.layers.{s}.blocks.{j}.layernorm_before                           | {c} wb
-    layers.{s}.blocks.{j}.attn.relative_position_bias_table       | swin.encoder.layers.{s}.blocks.{j}.attention.self.relative_position_bias_table | 49x{t} .
-    layers.{s}.blocks.{j}.attn.proj                               | swin.encoder.layers.{s}.blocks.{j}.attention.output.dense                     | {c}x{c} wb
-    layers.{s}.blocks.{j}.norm2                                   | swin.encoder.layers.{s}.blocks.{j}.layernorm_after                            | {c} wb
-    layers.{s}.blocks.{j}.mlp.fc1                                 | swin.encoder.layers.{s}.blocks.{j}.intermediate.dense                         | {f}x{c} wb
-    layers.{s}.blocks.{j}.mlp.fc2                                 | swin.encoder.layers.{s}.blocks.{j}.output.dense                               | {c}x{f} wb
-    norm                                                          | swin.layernorm                                                                | 64 wb
-    head                                                          | classifier                                                                    | 10x64 wb
+    patch_embed.proj | swin.embeddings.patch_embeddings.projection | 16x3x4x4 wb
+    patch_embed.norm | swin.embeddings.norm | 16 wb
+    layers.{s}.blocks.{j}.norm1 | swin.encoder.layers.{s}.blocks.{j}.layernorm_before | {c} wb
+    layers.{s}.blocks.{j}.attn.relative_position_bias_table \
+        | swin.encoder.layers.{s}.blocks.{j}.attention.self.relative_position_bias_table | 49x{t} .
+    layers.{s}.blocks.{j}.attn.proj | swin.encoder.layers.{s}.blocks.{j}.attention.output.dense | {c}x{c} wb
+    layers.{s}.blocks.{j}.norm2 | swin.encoder.layers.{s}.blocks.{j}.layernorm_after | {c} wb
+    layers.{s}.blocks.{j}.mlp.fc1 | swin.encoder.layers.{s}.blocks.{j}.intermediate.dense | {f}x{c} wb
+    layers.{s}.blocks.{j}.mlp.fc2 | swin.encoder.layers.{s}.blocks.{j}.output.dense | {c}x{f} wb
+    norm | swin.layernorm | 64 wb
+    head | classifier | 10x64 wb
 """
 
 _RESNET = """

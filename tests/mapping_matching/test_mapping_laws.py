@@ -46,9 +46,9 @@ def _trees(draw: st.DrawFn) -> Shapes:
 
 @st.composite
 def _renamings(draw: st.DrawFn) -> tuple[Shapes, dict[str, str]]:
-    """A tree, and new names of its keys which keep the words of layers: blocks by other words, everything in a wrapper."""
+    """A tree, and new names of its keys which keep the words of layers: blocks by words without meaning, everything in a wrapper."""
     shapes = draw(_trees())
-    words = dict(zip(_BLOCKS, draw(st.permutations(("h", "body.blocks", "trunk", "parts", "enc.layers"))), strict=True))
+    words = dict(zip(_BLOCKS, draw(st.permutations(("xu", "wibo.rak", "zif", "qed", "mol.tun"))), strict=True))
     wrapper = draw(st.sampled_from(("", "module.", "model.net.")))
     names = {}
     for key in shapes:
