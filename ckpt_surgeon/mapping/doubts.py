@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
 from ckpt_surgeon.mapping.fitting import main, other_channels
 from ckpt_surgeon.mapping.matches import Match
+from ckpt_surgeon.mapping.synonyms import WORDS
 from ckpt_surgeon.mapping.tree import Node
 from ckpt_surgeon.mapping.words import meanings
 
@@ -18,13 +20,39 @@ _PACKED = "queries, keys and values may be packed head by head on one side"
 CHANNELS = "what added input channels start from is a choice"
 _TOLD_CHANNELS = (1, 10, 20)  # gray; x and y of 5 or 10 frames of flow, which start from the mean (TSN)
 _SHIFTED = "shift and scale may lie the other way round on one side"
+_WHICH_NORM = "which of several norms is the second depends on what the block holds"
+_DECODER_NORMS = 3  # of self attention, cross attention, mlp
+_LETTERS = re.compile(r"[a-z]+")
 ROTARY = "rows for rotary positions may be in another order (rope_permute)"
 
 
 def doubted(matches: Sequence[Match]) -> list[Match]:
     """The matches, those in doubt whose rows may be in another order."""
     rotary = _is_rotary(matches)
-    return [_doubt(match, rotary) for match in matches]
+    return _third_norms([_doubt(match, rotary) for match in matches])
+
+
+def _third_norms(matches: Sequence[Match]) -> list[Match]:
+    """The matches; of three norms in one block all are in doubt where the mlp's is taken for the second, as it is of two."""
+    blocks: dict[tuple[tuple[str, ...], int], list[Match]] = {}
+    for match in matches:
+        if match.form == "plain" and "norm" in meanings(match.targets[0].path[-1:]):
+            blocks.setdefault((match.targets[0].path[:-1], match.targets[0].signature), []).append(match)
+    doubtful = {
+        id(match)
+        for block in blocks.values()
+        if len(block) == _DECODER_NORMS and any(map(_is_second_by_custom, block))
+        for match in block
+        if not match.doubt and match.targets[0].name != match.sources[0].name
+    }
+    return [match.within(BOTH_WAYS, _WHICH_NORM) if id(match) in doubtful else match for match in matches]
+
+
+def _is_second_by_custom(match: Match) -> bool:
+    """Whether a norm named for the mlp and one which is merely the second are taken for one another."""
+    names = [{WORDS.get(word, word) for word in _LETTERS.findall(node.name.lower())} for node in (match.targets[0], match.sources[0])]
+    ends = [node.name for node in (match.targets[0], match.sources[0])]
+    return any("mlp" in names[i] and "mlp" not in names[1 - i] and ends[1 - i].endswith("2") for i in (0, 1))
 
 
 def _doubt(match: Match, rotary: bool) -> Match:

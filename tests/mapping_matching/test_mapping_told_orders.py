@@ -70,3 +70,26 @@ def test_a_list_of_equal_layers_under_another_name_is_that_list(count, ours, the
     assert surgeon.diff(source, target, found.rules).same
     assert found.plan is not None
     assert {key: recipe.key for key, recipe in found.plan.recipes.items()} == {key: key.replace(theirs, ours, 1) for key in target.entries}
+
+
+@pytest.mark.parametrize(
+    ("ours", "count"),
+    [(("norm_attn", "norm_cross", "norm_ffn"), 3), (("norm_self", "norm_cross", "norm_ffn"), 3), (("ln_self", "ln_cross", "ln_mlp"), 3)],
+)
+def test_the_norms_of_a_decoder_are_asked_about_where_only_the_custom_of_two_speaks(ours, count):
+    source = header(**dict.fromkeys(ours, (8,)))
+    target = header(**{f"norm{i + 1}": (8,) for i in range(count)})
+    found = surgeon.suggestion(source, target)
+    assert not found.is_settled
+    taken = {} if found.plan is None else {key: recipe.key for key, recipe in found.plan.recipes.items()}
+    assert {f"layers.0.norm{i + 1}.weight": f"layers.0.{name}.weight" for i, name in enumerate(ours)}.items() >= {
+        (key, name) for key, name in taken.items() if key.startswith("layers.0.")
+    }
+
+
+def test_the_two_norms_of_an_encoder_are_told_by_custom():
+    source, target = header(norm_attn=(8,), norm_ffn=(8,)), header(norm1=(8,), norm2=(8,))
+    found = surgeon.suggestion(source, target)
+    assert found.is_settled
+    assert found.plan is not None
+    assert found.plan.recipes["layers.1.norm2.weight"].key == "layers.1.norm_ffn.weight"
