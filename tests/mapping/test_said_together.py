@@ -186,7 +186,7 @@ class TestEdges:
     def test_no_decision_at_all(self) -> None:
         source, target = headers({"a": "b"})
         found = written(Mapping(()), source, target, 0.9)
-        assert (found.plan, found.questions, found.missing, found.unused) == (None, (), ("b",), ("a",))
+        assert (found.plan, found.open_targets, found.missing, found.unused) == (None, ("b",), (), ("a",))
         assert _rules(found) == ["drop"]
 
     def test_a_link_which_no_op_can_carry_out_is_a_question_which_says_why(self) -> None:

@@ -347,7 +347,7 @@ FIELD: dict[str, Case] = {
     "resnet, one running index": Case(side_by_side(_RESNET_RUNNING, *_stages((2, 3, 2)))),
     "densenet, old numbers": Case(side_by_side(_DENSENET, *_DENSE_LAYERS)),
     "weight norm": Case(side_by_side(_WEIGHT_NORM, *_THREE)),
-    "convnext, timm": Case(side_by_side(_CONVNEXT, *_stages((2, 2, 3)))),
+    "convnext, timm": Case(side_by_side(_CONVNEXT, *_stages((2, 2, 3))), asked=r"^(stem|downsample_layers\.0)\."),
     "convnext, transformers": Case(side_by_side(_CONVNEXT_HF, *_stages((2, 2, 3)))),
     "efficientnet": Case(side_by_side(_EFFICIENTNET, *_stages((1, 2, 2)))),
     "unet, a running index": Case(side_by_side(_UNET, *_UNET_BLOCKS)),

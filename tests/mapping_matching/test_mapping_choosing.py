@@ -5,7 +5,7 @@ from headers import header
 
 from ckpt_surgeon.mapping.calibration import EVEN, MIN_CONFIDENCE, chance
 from ckpt_surgeon.mapping.choosing import Decision, Orders, choose, renumbered
-from ckpt_surgeon.mapping.doubts import BY_HEADS, ROTARY, doubted
+from ckpt_surgeon.mapping.doubts import ROTARY, doubted
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship, Lexicon, Naming
 from ckpt_surgeon.mapping.families import families
 from ckpt_surgeon.mapping.layouts import EITHER_WAY, turn
@@ -208,7 +208,7 @@ class TestDoubts:
         assert not any(match.doubt for match in doubted(matches))
 
     def test_packing_by_heads_where_one_side_names_it(self) -> None:
-        packed, plain = _nodes(f"a.{BY_HEADS}", "a.qkv", shape=(24, 8))
+        packed, plain = _nodes("a.query_key_value", "a.qkv", shape=(24, 8))
         assert "head by head" in doubted([_match(packed, plain)])[0].doubt
         assert not doubted([_match(packed, packed)])[0].doubt
         assert not doubted([_match(plain, plain)])[0].doubt

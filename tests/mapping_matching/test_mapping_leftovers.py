@@ -39,8 +39,8 @@ def said(ours: tuple[int, ...], theirs: tuple[int, ...]) -> tuple[Header, Header
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [((7, 5), (7, 5)), ((7, 5), (5, 7)), ((7, 5), (7, 1, 5)), ((6, 7, 5), (7, 5)), ((7, 5), (6, 7, 5)), ((11,), (11,))],
-    ids=["the same", "turned", "but for a 1", "one of a stack", "a stack", "a vector"],
+    [((7, 5), (7, 5)), ((7, 5), (5, 7)), ((7, 5), (7, 1, 5)), ((6, 7, 5), (7, 5)), ((7, 5), (6, 7, 5))],
+    ids=["the same", "turned", "but for a 1", "one of a stack", "a stack"],
 )
 def test_keys_of_the_same_shapes_on_both_sides_are_asked_about(ours, theirs):
     source, target, found = said(ours, theirs)
@@ -52,13 +52,20 @@ def test_keys_of_the_same_shapes_on_both_sides_are_asked_about(ours, theirs):
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [((7, 5), (9, 5)), ((5,), (7, 5)), ((), ()), ((1,), ()), ((2, 6, 7, 5), (7, 5))],
-    ids=["other classes", "a row of it", "numbers alone", "one number", "deeper than a stack"],
+    [((7, 5), (9, 5)), ((5,), (7, 5)), ((), ()), ((1,), ()), ((11,), (11,)), ((2, 6, 7, 5), (7, 5))],
+    ids=["other classes", "a row of it", "numbers alone", "one number", "a lone vector", "deeper than a stack"],
 )
 def test_keys_of_other_shapes_are_new_and_not_asked_about(ours, theirs):
     _, _, found = said(ours, theirs)
     assert found.is_settled
     assert (found.missing, found.unused) == (("other.0.zip.xyzzy",), ("tail.quux",))
+
+
+def test_two_vectors_are_no_chance():
+    source = header(**KNOWN, old__scale=(11,), old__shift=(11,))
+    target = header(**KNOWN, new__one=(11,), new__other=(11,))
+    found = written(Mapping((STEM,)), source, target, 0.9)
+    assert found.open_targets == ("new.one", "new.other")
 
 
 def test_where_nothing_is_matched_all_is_asked_about():

@@ -78,7 +78,6 @@ NOT_FUSED: dict[str, tuple[Shapes, Shapes]] = {
         layers("attn.", {"qkv": (24, 8)}),
     ),
     "a bias which the parts lack": ({f"attn.{x}.weight": (8, 8) for x in "qkv"}, layers("attn.", {"qkv": (24, 8)})),
-    "a bias which the whole lacks": (QKV, {"attn.qkv.weight": (24, 8)}),
     "names which say nothing": (layers("a.", {"x": (8, 8), "y": (8, 8), "z": (8, 8)}), layers("a.", {"xyz": (24, 8)})),
     "two wholes of this shape and no name": (QKV, layers("attn.", {"one": (24, 8), "other": (24, 8)})),
     "numbers without dims": ({"attn.q": (), "attn.k": (), "attn.v": ()}, {"attn.qkv": ()}),

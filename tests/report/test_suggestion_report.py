@@ -44,7 +44,8 @@ def test_a_confidence_is_never_rounded_up() -> None:
 
 def test_what_is_new_and_what_is_left_out_is_named() -> None:
     lines = _lines(SETTLED)
-    assert "new, nothing of the source is it: 3 keys, q.w, k.w, head.w" in lines
+    assert "new, nothing of the source is it: 1 key, head.w" in lines
+    assert "open: 2 keys" in lines  # q.w and k.w, for a.w and b.w are left out, and of their shape
     assert "left out, no part of the target is it: 3 keys, a.w, b.w, old.w" in lines
 
 

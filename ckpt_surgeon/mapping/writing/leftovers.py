@@ -12,6 +12,7 @@ __all__ = ["left_over"]
 
 _Form = tuple[int, ...]
 _STACKED = 3  # dims of experts in one tensor, each of which may as well be a matrix of its own
+_VECTORS = 2  # of one shape by chance there is one in most models: a new bias as long as some other
 _FEW = 3
 
 
@@ -25,6 +26,8 @@ def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, tar
         for form in _forms(source.entries[key]):
             free.setdefault(form, []).append(key)
     alike = {key: found for key in missing if (found := [each for form in _forms(target.entries[key]) for each in free.get(form, ())])}
+    if sum(len(_sizes(target.entries[key])) == 1 for key in alike) < _VECTORS:
+        alike = {key: found for key, found in alike.items() if len(_sizes(target.entries[key])) > 1}
     asked = missing if is_empty else tuple(alike)
     if not asked or not unused:
         return None
@@ -35,13 +38,15 @@ def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, tar
 
 def _forms(entry: Entry) -> Iterator[_Form]:
     """The sizes which are more than 1, in any order; of a stack of matrices also those of one of them."""
-    if not isinstance(entry, TensorSpec):
-        return
-    sizes = [size for size in entry.shape if size != 1]
+    sizes = _sizes(entry)
     if sizes:
         yield tuple(sorted(sizes))
-    if len(entry.shape) == _STACKED and len(sizes) == _STACKED:
+    if len(sizes) == _STACKED and isinstance(entry, TensorSpec) and len(entry.shape) == _STACKED:
         yield tuple(sorted(sizes[1:]))
+
+
+def _sizes(entry: Entry) -> list[int]:
+    return [size for size in entry.shape if size != 1] if isinstance(entry, TensorSpec) else []
 
 
 def _short(keys: Iterable[str]) -> str:
