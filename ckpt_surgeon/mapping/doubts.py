@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
 from ckpt_surgeon.mapping.fitting import main, other_channels
 from ckpt_surgeon.mapping.matches import Match
-from ckpt_surgeon.mapping.synonyms import WORDS
 from ckpt_surgeon.mapping.tree import Node
-from ckpt_surgeon.mapping.words import meanings
+from ckpt_surgeon.mapping.words import meanings, terms
 
 __all__ = ["CHANNELS", "ROTARY", "by_heads", "doubted"]
 
@@ -22,7 +20,6 @@ _TOLD_CHANNELS = (1, 3, 10, 20)  # gray; colors; x and y of 5 or 10 frames of fl
 _SHIFTED = "shift and scale may lie the other way round on one side"
 _WHICH_NORM = "which of several norms is the second depends on what the block holds"
 _DECODER_NORMS = 3  # of self attention, cross attention, mlp
-_LETTERS = re.compile(r"[a-z]+")
 ROTARY = "rows for rotary positions may be in another order (rope_permute)"
 
 
@@ -50,9 +47,8 @@ def _third_norms(matches: Sequence[Match]) -> list[Match]:
 
 def _is_second_by_custom(match: Match) -> bool:
     """Whether a norm named for the mlp and one which is merely the second are taken for one another."""
-    names = [{WORDS.get(word, word) for word in _LETTERS.findall(node.name.lower())} for node in (match.targets[0], match.sources[0])]
-    ends = [node.name for node in (match.targets[0], match.sources[0])]
-    return any("mlp" in names[i] and "mlp" not in names[1 - i] and ends[1 - i].endswith("2") for i in (0, 1))
+    names = [terms(node.name) for node in (match.targets[0], match.sources[0])]
+    return any("mlp" in one and "mlp" not in other and other[-1:] == ("2",) for one, other in (names, names[::-1]))
 
 
 def _doubt(match: Match, rotary: bool) -> Match:

@@ -99,8 +99,9 @@ def _told_order(letters: tuple[str, ...], name: str) -> tuple[str, ...]:
     if letters == _GATED:
         places = {letter: text.find(letter) for letter in letters}
         return tuple(sorted(letters, key=places.__getitem__)) if min(places.values()) >= 0 else ()
-    told = next((order for order in permutations(letters) if "".join(order) in text), ())
-    return told if max(map(len, letters)) == 1 else ()
+    if any(len(letter) > 1 for letter in letters):
+        return ()
+    return next((order for order in permutations(letters) if "".join(order) in text), ())
 
 
 def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[str, ...], tuple[Node, ...], frozenset[str], bool]]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ckpt_surgeon.mapping.synonyms import FAINT, PHRASES, RELATED, WORDS
 
-__all__ = ["likeness", "meanings"]
+__all__ = ["likeness", "meanings", "terms"]
 
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PHRASES = tuple((f" {phrase} ", f" {meaning} ") for phrase, meaning in PHRASES)
@@ -24,7 +24,7 @@ _SHORTEST_ABBREVIATION = 3  # letters; shorter beginnings are shared by chance
 @lru_cache(maxsize=1 << 16)
 def meanings(path: tuple[str, ...]) -> tuple[str, ...]:
     """The words of a path's segments in common terms: `("h", "0", "ln_1")` -> `block 0 norm first`."""
-    text = " ".join(word for segment in path for word in _words(segment))
+    text = " ".join(word for segment in path for word in terms(segment))
     text = f" {text} "
     once = _rephrased(text)
     return tuple((once if once == text else _rephrased(once)).split())
@@ -38,7 +38,8 @@ def _rephrased(text: str) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _words(segment: str) -> tuple[str, ...]:
+def terms(segment: str) -> tuple[str, ...]:
+    """The words of one segment in common terms, each by itself: `normFFN2` -> `norm mlp 2`."""
     pieces = (piece.lower() for piece in _PIECES.findall(segment))
     return tuple(WORDS.get(piece, piece) for piece in pieces)
 
@@ -78,8 +79,3 @@ def _same(word: str, other: str) -> float:
     if len(short) >= _SHORTEST_ABBREVIATION and long.startswith(short):
         return _ABBREVIATED
     return _AKIN if frozenset((word, other)) in RELATED else 0.0
-
-
-def without(words: Sequence[str], common: Collection[str]) -> tuple[str, ...]:
-    """The words which are not in `common`."""
-    return tuple(word for word in words if word not in common)

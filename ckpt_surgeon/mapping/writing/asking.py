@@ -20,7 +20,7 @@ from ckpt_surgeon.mapping.writing.wholes import plain_pairs
 from ckpt_surgeon.rules.yaml_writer import write_yaml
 from ckpt_surgeon.spec import Header
 
-__all__ = ["Ending", "asked", "comments"]
+__all__ = ["Ending", "asked", "comments", "folded"]
 
 _FEW = 4  # folded names in a line
 _MOST_ANSWERS = 3  # to one question; a fourth is a guess
@@ -100,7 +100,7 @@ def comments(questions: Sequence[Question]) -> list[str]:
     """The questions as lines of comments for the end of a list of rules: two signs before prose, one before what may become a rule."""
     lines: list[str] = []
     for number, question in enumerate(questions, 1):
-        lines += ["", f"  ## question {number}: {_folded(question.targets)}" + (f": {question.doubt}" if question.doubt else "")]
+        lines += ["", f"  ## question {number}: {folded(question.targets)}" + (f": {question.doubt}" if question.doubt else "")]
         for answer in question.answers:
             lines += _answer(answer)
     return [line.rstrip() if line.isprintable() else escape(line, limit=1000) for line in lines]
@@ -111,13 +111,14 @@ def _answer(answer: Answer) -> Iterator[str]:
     if not answer.links:
         yield f"  ## {confidence_text(answer.confidence)}{why}: nothing of the source is it; allow it to be missing"
         return
-    sources = _folded([key for link in answer.links for key in link.sources])
+    sources = folded([key for link in answer.links for key in link.sources])
     yield f"  ## {confidence_text(answer.confidence)}{why}: from {sources}"
     for line in write_yaml([*answer.entries]).splitlines() if answer.entries else ():
         yield f"  # {line}"
 
 
-def _folded(keys: Sequence[str]) -> str:
+def folded(keys: Sequence[str]) -> str:
+    """The first few of the keys, repetitions as one, and how many more there are."""
     blocks = fold(keys)
     shown = ", ".join(f"{escape(text)} x{count}" if count > 1 else escape(text) for text, count in blocks[:_FEW])
     return f"{shown} and {len(blocks) - _FEW} more" if len(blocks) > _FEW else shown

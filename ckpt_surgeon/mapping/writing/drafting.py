@@ -51,7 +51,8 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     unused = tuple(_unused({key for link in _links(settled) for key in link.sources}, waiting, source))
     left = left_over(missing, unused, source, target, is_empty=not families)
     if left is not None:
-        questions, missing = (*questions, left), tuple(key for key in missing if key not in set(left.targets))
+        asked_about = set(left.targets)
+        questions, missing = (*questions, left), tuple(key for key in missing if key not in asked_about)
     parts = list(touched(draft.plan))[: len(draft.entries)] if draft.plan else [set() for _ in draft.entries]
     document = {"rules": with_reasons(draft.entries, parts, settled), **_allowed(missing, wanted, target)}
     text = document_text(document, comments(questions), draft.last)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from ckpt_surgeon.keys.display import fold
+from ckpt_surgeon.mapping.writing.asking import folded
 from ckpt_surgeon.mapping.writing.suggestion import Answer, Question
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 
@@ -13,7 +13,6 @@ __all__ = ["left_over"]
 _Form = tuple[int, ...]
 _STACKED = 3  # dims of experts in one tensor, each of which may as well be a matrix of its own
 _VECTORS = 2  # of one shape by chance there is one in most models: a new bias as long as some other
-_FEW = 3
 
 
 def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, target: Header, *, is_empty: bool) -> Question | None:
@@ -32,7 +31,9 @@ def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, tar
     if not asked or not unused:
         return None
     sources = dict.fromkeys(key for found in alike.values() for key in found)
-    doubt = f"left out of the source, and of the same shapes: {_short(sources)}" if sources else "not one key of the source is matched"
+    doubt = (
+        f"left out of the source, and of the same shapes: {folded(list(sources))}" if sources else "not one key of the source is matched"
+    )
     return Question(tuple(asked), doubt, (Answer((), (), 0.5),))
 
 
@@ -47,9 +48,3 @@ def _forms(entry: Entry) -> Iterator[_Form]:
 
 def _sizes(entry: Entry) -> list[int]:
     return [size for size in entry.shape if size != 1] if isinstance(entry, TensorSpec) else []
-
-
-def _short(keys: Iterable[str]) -> str:
-    blocks = fold(list(keys))
-    shown = ", ".join(f"{text} x{count}" if count > 1 else text for text, count in blocks[:_FEW])
-    return f"{shown} and {len(blocks) - _FEW} more" if len(blocks) > _FEW else shown
