@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ckpt_surgeon.mapping.synonyms import FAINT, PHRASES, RELATED, WORDS
 
-__all__ = ["likeness", "meanings", "terms"]
+__all__ = ["likeness", "meanings", "terms", "without"]
 
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PHRASES = tuple((f" {phrase} ", f" {meaning} ") for phrase, meaning in PHRASES)
@@ -79,3 +79,8 @@ def _same(word: str, other: str) -> float:
     if len(short) >= _SHORTEST_ABBREVIATION and long.startswith(short):
         return _ABBREVIATED
     return _AKIN if frozenset((word, other)) in RELATED else 0.0
+
+
+def without(words: Sequence[str], common: Collection[str]) -> tuple[str, ...]:
+    """The words which are not in `common`."""
+    return tuple(word for word in words if word not in common)

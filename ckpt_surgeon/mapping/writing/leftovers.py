@@ -31,9 +31,9 @@ def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, tar
     if not asked or not unused:
         return None
     sources = dict.fromkeys(key for found in alike.values() for key in found)
-    doubt = (
-        f"left out of the source, and of the same shapes: {folded(list(sources))}" if sources else "not one key of the source is matched"
-    )
+    doubt = "not one key of the source is matched"
+    if sources:
+        doubt = f"left out of the source, and of the same shapes: {folded(list(sources))}"
     return Question(tuple(asked), doubt, (Answer((), (), 0.5),))
 
 
