@@ -15,7 +15,8 @@ from typing import Any
 
 from ckpt_surgeon.disk import PAGE_BYTES
 from ckpt_surgeon.errors import CorruptError
-from ckpt_surgeon.formats.strict_json import parse_json
+from ckpt_surgeon.formats.safetensors_plain import plain_header
+from ckpt_surgeon.formats.strict_json import check_values, parse_json
 from ckpt_surgeon.spec import DTYPES, DType, Entry, Opaque, TensorSpec
 
 __all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "TAGS", "Table", "header_bytes", "parse_table"]
@@ -30,13 +31,16 @@ _MAX_ITEM_BYTES = 8
 # torch allows 64 dims in places, numpy 64; a longer shape only serves to make products slow.
 _MAX_DIMS = 64
 _METADATA = "__metadata__"
+_WHAT = "the safetensors header"
 _FIELDS = {"dtype", "shape", "data_offsets"}
 ALIGNMENT = 8
 # Of a header, left empty after it, for keys which get longer in place.
 _ROOM_SHARE = 8
 _Kind = tuple[Entry, int]
 _Placed = tuple[int, int, _Kind]
+_Parsed = tuple[dict[str, str], list[tuple[int, int, _Kind, str]]]
 _first_two = itemgetter(0, 1)
+_quoted = json.JSONEncoder(ensure_ascii=False).encode  # of a text, several times quicker than `json.dumps`
 # Two four-bit values to a byte: torch counts bytes, safetensors values.
 _PACKED_TAG, _PACKED = "F4", DTYPES["float4_e2m1fn_x2"]
 # Bits of a value which torch has no dtype for, or not in every shape; the bytes are whole all the same.
@@ -90,20 +94,7 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
     """
     if data[:1] != b"{":
         raise CorruptError("the safetensors header does not start with '{'")
-    kinds: dict[tuple[object, ...], _Kind] = {}
-
-    def compact(fields: dict[str, Any]) -> Any:
-        """A tensor's fields as `_Placed`, so that 100,000s of tables need not stand in memory at once; whatever is wrong stays as it is."""
-        if fields.keys() != _FIELDS:
-            return fields
-        try:
-            return *_begin_end("", fields), _kind("", fields, kinds)
-        except CorruptError:
-            return fields
-
-    items = parse_json(data, "the safetensors header", compact)
-    metadata = _metadata(items.pop(_METADATA, {}))
-    found = [(*_placed(key, item, kinds), key) for key, item in items.items()]
+    metadata, found = _plain(data) or _strict(data)
     found.sort(key=_first_two)
     position = 0
     for begin, end, (entry, nbytes), key in found:
@@ -116,22 +107,65 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
     return Table({key: kind[0] for _, _, kind, key in found}, {key: begin for begin, _, _, key in found}, metadata)
 
 
+def _plain(data: bytes) -> _Parsed | None:
+    """The metadata and the tensors, if the text is spelled as all writers do; else None."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    check_values(text, _WHAT)
+    plain = plain_header(text, _entry)
+    if plain is None or any(begin > end for begin, end, _, _ in plain.entries):
+        return None
+    return _metadata(parse_json(plain.metadata, _WHAT) if plain.metadata else {}), plain.entries
+
+
+def _strict(data: bytes) -> _Parsed:
+    """The metadata and the tensors, from whatever is right; CorruptError for all else."""
+    kinds: dict[tuple[object, ...], _Kind] = {}
+
+    def compact(fields: dict[str, Any]) -> Any:
+        """A tensor's fields as `_Placed`, so that 100,000s of tables need not stand in memory at once; whatever is wrong stays as it is."""
+        if fields.keys() != _FIELDS:
+            return fields
+        try:
+            return *_begin_end("", fields), _kind("", fields, kinds)
+        except CorruptError:
+            return fields
+
+    items = parse_json(data, _WHAT, compact)
+    metadata = _metadata(items.pop(_METADATA, {}))
+    return metadata, [(*_placed(key, item, kinds), key) for key, item in items.items()]
+
+
 def header_bytes(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str], phase: int | None = None) -> bytes:
     """Length, JSON and padding for tensors which follow one another in the order of `specs`; a multiple of 8 bytes.
 
     phase: the place within a page (bytes) at which the tensors have to start; the padding then leaves room for longer names.
     """
-    items: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
+    items = [f'"{_METADATA}":{_json(dict(metadata))}'] if metadata else []
+    starts: dict[int, str] = {}  # by identity: a model has few specs many times, and a look at its hash costs more than all the rest
     position = 0
     for key, spec in specs.items():
-        items[key] = {"dtype": _TAG_OF[spec.dtype], "shape": _stored_shape(spec), "data_offsets": [position, position + spec.nbytes]}
-        position += spec.nbytes
-    text = json.dumps(items, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+        start = starts.get(id(spec)) or starts.setdefault(id(spec), _start(spec))
+        end = position + spec.nbytes
+        items.append(f"{_quoted(key)}:{start}{position},{end}]}}")
+        position = end
+    text = f"{{{','.join(items)}}}".encode()
     if phase is not None:
         text += b" " * (len(text) // _ROOM_SHARE)
         text += b" " * ((phase - LENGTH_BYTES - len(text)) % PAGE_BYTES)
     text += b" " * (-len(text) % ALIGNMENT)
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
+
+
+def _start(spec: TensorSpec) -> str:
+    """How an entry's JSON begins, up to its offsets."""
+    return f'{{"dtype":{_json(_TAG_OF[spec.dtype])},"shape":{_json(_stored_shape(spec))},"data_offsets":['
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _metadata(value: Any) -> dict[str, str]:
@@ -158,10 +192,10 @@ def _begin_end(key: str, item: Any) -> tuple[int, int]:
 def _kind(key: str, item: dict[str, Any], kinds: dict[tuple[object, ...], _Kind]) -> _Kind:
     """What the item is, from `kinds` where one of its dtype and shape was there before: models repeat themselves."""
     shape, tag = item["shape"], item["dtype"]
-    if not _are_sizes(shape) or len(shape) > _MAX_DIMS:
-        raise CorruptError("the shape is no list of sizes >= 0", where=key)
-    if not isinstance(tag, str) or tag not in _KNOWN_TAGS:
-        raise CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(_KNOWN_TAGS)}", where=key)
+    if not _are_sizes(shape):
+        raise _no_shape(key)
+    if not isinstance(tag, str):
+        raise _no_dtype(key, tag)
     name = (tag, *shape)
     if name not in kinds:
         kinds[name] = _entry(key, tag, shape)
@@ -170,6 +204,10 @@ def _kind(key: str, item: dict[str, Any], kinds: dict[tuple[object, ...], _Kind]
 
 def _entry(key: str, tag: str, shape: list[int]) -> _Kind:
     """The tensor, and its bytes."""
+    if len(shape) > _MAX_DIMS:
+        raise _no_shape(key)
+    if tag not in _KNOWN_TAGS:
+        raise _no_dtype(key, tag)
     # An empty tensor is held to this too: torch counts its strides, and the reference the sizes before the 0.
     if prod(max(size, 1) for size in shape) * _MAX_ITEM_BYTES > _MAX_SIZE:
         raise CorruptError(f"{tag}{shape} takes more bytes than a file can hold", where=key)
@@ -177,6 +215,14 @@ def _entry(key: str, tag: str, shape: list[int]) -> _Kind:
         spec = TensorSpec(tuple(shape), TAGS[tag])
         return spec, spec.nbytes
     return _narrow_entry(key, tag, shape)
+
+
+def _no_shape(key: str) -> CorruptError:
+    return CorruptError("the shape is no list of sizes >= 0", where=key)
+
+
+def _no_dtype(key: str, tag: object) -> CorruptError:
+    return CorruptError(f"the dtype {tag!r} is not known; known are {', '.join(_KNOWN_TAGS)}", where=key)
 
 
 def _narrow_entry(key: str, tag: str, shape: list[int]) -> tuple[Entry, int]:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from ckpt_surgeon.errors import CorruptError, LimitError
 
-__all__ = ["MAX_VALUES", "parse_json"]
+__all__ = ["MAX_VALUES", "check_values", "parse_json"]
 
 # Longest honest nesting: a safetensors header or an index has 4 levels, `_metadata` a few more.
 _MAX_DEPTH = 32
@@ -25,9 +25,7 @@ def parse_json(data: bytes | str, what: str, compact: Callable[[dict[str, Any]],
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        values = sum(map(text.count, ",[{"))
-        if values > MAX_VALUES:
-            raise LimitError(f"{what} holds some {values:,} values: {MAX_VALUES:,} are allowed")
+        check_values(text, what)
         whole = _whole if "-0" in text else int
         made = _unique if compact is None else lambda pairs: compact(_unique(pairs))
         value = json.loads(text, object_pairs_hook=made, parse_constant=_refused, parse_int=whole, parse_float=_finite)
@@ -41,6 +39,13 @@ def parse_json(data: bytes | str, what: str, compact: Callable[[dict[str, Any]],
     if isinstance(data, str) or "\\u" in text:  # else all of it was UTF-8, and still is
         _check_texts(value, what)
     return value
+
+
+def check_values(text: str, what: str) -> None:
+    """LimitError for a JSON text with more values than any checkpoint needs."""
+    values = sum(map(text.count, ",[{"))
+    if values > MAX_VALUES:
+        raise LimitError(f"{what} holds some {values:,} values: {MAX_VALUES:,} are allowed")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
