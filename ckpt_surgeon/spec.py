@@ -120,10 +120,14 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Shape and dtype of a tensor; renders as `f32[64, 3, 7, 7]`."""
+    """Shape and dtype of a tensor; renders as `f32[64, 3, 7, 7]`. nbytes: of the contiguous tensor; asked for many times, so it is kept."""
 
     shape: tuple[int, ...]
     dtype: DType
+    nbytes: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nbytes", prod(self.shape) * self.dtype.itemsize)
 
     @classmethod
     def of(cls, dtype: str, *shape: int) -> TensorSpec:
@@ -134,11 +138,6 @@ class TensorSpec:
     def numel(self) -> int:
         """Elements."""
         return prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the contiguous tensor."""
-        return prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
