@@ -59,6 +59,10 @@ class Evaluator:
 
     def parts(self, recipe: Recipe) -> Iterable[Part]:
         """The bytes of a recipe, contiguous and little-endian: file ranges where they only move, else computed buffers."""
+        if isinstance(recipe, Source):  # by far the most
+            span = self._readers[recipe.file].span(recipe.key)
+            if span is not None:
+                return [span]
         found = self._in_pieces(recipe)
         return [_buffer(self.tensor(recipe))] if found is None else found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -31,6 +31,7 @@ class Template:
     typed: Mapping[str, Capture] = field(compare=False, repr=False)
     counted: frozenset[str] = field(compare=False, repr=False)
     _segments: tuple[tuple[str | Expression, ...], ...] = field(compare=False, repr=False)
+    _format: str = field(compare=False, repr=False)  # the same for `str.format`, which most keys can be made by; empty where it counts
 
     @staticmethod
     def parse(text: str) -> Template:
@@ -48,6 +49,8 @@ class Template:
 
         Raises RulesError: a name not captured, arithmetic which fails or goes below zero, an empty result.
         """
+        if self._format and all(map(captures.get, self.names)):
+            return self._format.format_map(captures)
         try:
             parts = [_expanded(segment, captures) for segment in self._segments]
         except RulesError as error:
@@ -100,7 +103,18 @@ def _parse(text: str) -> Template:
     expressions = [part for segment in segments for part in segment if isinstance(part, Expression)]
     names = tuple(dict.fromkeys(name for expression in expressions for name in expression.names))
     counted = frozenset(name for expression in expressions if expression.counts for name in expression.names)
-    return Template(text, names, MappingProxyType(typed), counted, segments)
+    return Template(
+        text, names, MappingProxyType(typed), counted, segments, "" if any(each.counts for each in expressions) else _format(segments)
+    )
+
+
+def _format(segments: Iterable[Sequence[str | Expression]]) -> str:
+    """What `str.format` makes the same name of, as long as no capture is empty."""
+    return ".".join("".join(_field(part) for part in segment) for segment in segments)
+
+
+def _field(part: str | Expression) -> str:
+    return f"{{{part.text}}}" if isinstance(part, Expression) else part.replace("{", "{{").replace("}", "}}")
 
 
 def _parts(segment: Segment, typed: dict[str, Capture]) -> list[str | Expression]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
@@ -93,10 +94,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Replacer:
-    """The pairs by the segment with which they start, the longest first; `anywhere` are those which start with a wildcard."""
+    """The pairs by the segment with which they start, the longest first; `anywhere` are those which start with a wildcard.
+
+    literal: what finds the runs of `texts`, where none has a wildcard and none is taken out: by far the most, and far quicker.
+    """
 
     starting: Mapping[str, Sequence[_Pair]]
     anywhere: Sequence[_Pair]
+    texts: Mapping[str, str]
+    literal: re.Pattern[str] | None
 
     @classmethod
     def of(cls, pairs: Mapping[str, str]) -> Replacer:
@@ -107,14 +113,18 @@ class Replacer:
             if pair.first is not None:
                 starting.setdefault(pair.first, []).append(pair)
         anywhere = [pair for pair in parsed if pair.first is None]
-        return cls(starting, anywhere)
+        is_literal = all(pair.pattern.is_literal and pairs[pair.pattern.text] for pair in parsed)
+        return cls(starting, anywhere, pairs, _any_of([pair.pattern.text for pair in parsed]) if is_literal else None)
 
     def replaced(self, key: str) -> str | None:
         """The new name; None where no run is found."""
+        if self.literal is not None:
+            name, count = self.literal.subn(lambda found: self.texts[found[0]], key)
+            return name if count else None
         segments = key.split(".")
-        if not self.anywhere and self.starting.keys().isdisjoint(segments):
+        runs = self._runs(key, segments)
+        if not runs:
             return None
-        runs = self.runs(key)
         parts: list[str] = []
         at = 0
         for run in runs:
@@ -123,18 +133,22 @@ class Replacer:
         parts += segments[at:]
         if not parts:
             raise RulesError(f"replace: nothing would be left of the name {escape(key)}", hint="Use `drop` to leave a key out.")
-        return ".".join(parts) if runs else None
+        return ".".join(parts)
 
     def runs(self, key: str) -> list[Run]:
         """The runs which are replaced, from left to right."""
-        segments = key.split(".")
+        return self._runs(key, key.split("."))
+
+    def _runs(self, key: str, segments: Sequence[str]) -> list[Run]:
         runs: list[Run] = []
-        at = 0
-        while at < len(segments):
-            found = self._longest(key, segments, at) if self.anywhere or segments[at] in self.starting else None
+        free = 0  # the first segment which no run has taken
+        for at, segment in enumerate(segments):
+            if at < free or not (self.anywhere or segment in self.starting):
+                continue
+            found = self._longest(key, segments, at)
             if found is not None:
-                runs.append(Run(at, at + found[0], found[1]))
-            at += found[0] if found is not None else 1
+                free = at + found[0]
+                runs.append(Run(at, free, found[1]))
         return runs
 
     def _longest(self, key: str, segments: Sequence[str], at: int) -> tuple[int, str] | None:
@@ -156,6 +170,11 @@ class Replacer:
         """The pairs which may match a run that starts with this segment, the longest first."""
         starting = self.starting.get(segment, ())
         return merge(starting, self.anywhere, key=lambda pair: pair.rank) if self.anywhere else starting
+
+
+def _any_of(runs: Sequence[str]) -> re.Pattern[str]:
+    """Whichever of these runs, the first of them first, fills whole segments."""
+    return re.compile(rf"(?<![^.])(?:{'|'.join(map(re.escape, runs))})(?![^.])")
 
 
 def _pair(run: str, replacement: str) -> _Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.errors import Problem, RulesError
@@ -44,15 +44,15 @@ class Selection:
             return [key for key in keys if key.startswith(heads)]
         return [key for key in keys if key in self.literals or key.startswith(heads)]
 
-    def found(self, key: str) -> Iterator[tuple[Pattern, dict[str, str]]]:
+    def found(self, key: str) -> list[tuple[Pattern, dict[str, str]]]:
         """Each pattern which matches, with what it captures."""
-        if key in self.literals:
-            yield self.literals[key], {}
+        found: list[tuple[Pattern, dict[str, str]]] = [(self.literals[key], {})] if key in self.literals else []
         for head, pattern in self.heads:
             if key.startswith(head):
                 captures = pattern.match(key)
                 if captures is not None:
-                    yield pattern, captures
+                    found.append((pattern, captures))
+        return found
 
 
 def _head(pattern: str) -> str:
@@ -96,10 +96,10 @@ class Pairs:
         problems: list[Problem] = []
         used: set[str] = set()
         for key in self.selection.candidates(keys):
-            found = list(self.selection.found(key))
+            found = self.selection.found(key)
             if not found:
                 continue
-            used.update(pattern.text for pattern, _ in found)
+            used.update([pattern.text for pattern, _ in found])
             if once and len(found) > 1:
                 patterns = " and ".join(pattern.text for pattern, _ in found)
                 problems.append(Problem(f"{self.name}: {escape(key)} is matched by two pairs: {patterns}", hint="Narrow one of them."))

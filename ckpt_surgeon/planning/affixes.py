@@ -17,15 +17,15 @@ _Prefixes = dict[str, tuple[int, str]]
 _Stem = tuple[str, int, str]  # prefix, way, what stood in its place
 
 
-def shortened(moves: _Moves) -> tuple[_Prefixes, dict[str, tuple[int, tuple[str, ...]]]]:
-    """`key -> (way, sources)` as prefixes, and the keys of which these do not tell the truth.
+def shortened(moves: _Moves, keys: Sequence[str] | None = None) -> tuple[_Prefixes, dict[str, tuple[int, tuple[str, ...]]]]:
+    """`key -> (way, sources)` as prefixes, and the keys of which these do not tell the truth. keys: sorted, if they are so already.
 
     Way 0 with the key itself is what holds where nothing is told.
 
     >>> shortened({"conv.weight": (1, ("module.conv.weight",)), "conv.bias": (1, ("module.conv.bias",)), "fc.bias": (2, ())})
     ({'': (1, 'module.')}, {'fc.bias': (2, ())})
     """
-    keys = sorted(moves)
+    keys = sorted(moves) if keys is None else keys
     stems = _stems(moves)
     prefixes = _elected(stems, keys)
     moved_as_one = len(prefixes) == len(stems) == 1 and stems.total() == len(keys)

@@ -65,7 +65,7 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
     if target is not None:
         ties |= _target_ties({*recipes, *ties}, ties, target)
         order = [key for key in target.entries if key in recipes or key in ties]
-    cells = {key: settled.table.get(key) or settled.table[ties[key]] for key in order}
+    cells = settled.table if target is None else {key: settled.table.get(key) or settled.table[ties[key]] for key in order}
     outcome = _outcome(draft, settled, cells, target, rules)
     recipes, ties = _in_order(order, recipes, ties)
     repeated = is_repeated(draft.source, rules)
@@ -99,6 +99,8 @@ def _assembled(draft: Draft, settled: Settled, target: Header | None, rules: Rul
 
 def _in_order(order: list[str], recipes: Mapping[str, Recipe], ties: Mapping[str, str]) -> tuple[dict[str, Recipe], dict[str, str]]:
     """Recipes and ties in output order, where the first of tied names bears the recipe."""
+    if not ties and order == list(recipes):
+        return dict(recipes), {}
     first_of: dict[str, str] = {}
     for key in order:
         first_of.setdefault(ties.get(key, key), key)

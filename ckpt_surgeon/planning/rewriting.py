@@ -11,6 +11,7 @@ from ckpt_surgeon.keys.aliases import of_source, split_declared
 from ckpt_surgeon.keys.patience import TooSlowError
 from ckpt_surgeon.planning.applied import Surroundings
 from ckpt_surgeon.planning.applying import apply_rule
+from ckpt_surgeon.planning.columns import Columns
 from ckpt_surgeon.planning.modules import moved_metadata
 from ckpt_surgeon.planning.recipe import Recipe, Source, Step
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
@@ -47,10 +48,12 @@ class Draft:
     @property
     def torch_metadata(self) -> dict[str, Mapping[str, Any]]:
         """The `_metadata` as it moved with its modules."""
-        moved = moved_metadata(self._moves(""), self.source.torch_metadata, self.source.entries)
-        for alias, header in self.others.items():
+        moved: dict[str, Mapping[str, Any]] = {}
+        for alias, header in {"": self.source, **self.others}.items():
+            if not header.torch_metadata:
+                continue
             moves = self._moves(alias)
-            taken = moved_metadata(moves, header.torch_metadata, header.entries) if moves else {}
+            taken = moved_metadata(moves, header.torch_metadata, header.entries) if moves or not alias else {}
             moved |= {module: entry for module, entry in taken.items() if module not in moved}
         return moved
 
@@ -89,7 +92,7 @@ def rewrite(
             if rule.condition is not None and not rule.condition.holds(variables or {}):
                 notes.append(f"{rule.where}: {rule.op.name} is left out: its `if` does not hold")
                 continue
-            applied = apply_rule(rule, table, beside)
+            applied = apply_rule(rule, table, beside, steps)
         except RulesError as error:
             problems += _following(problems, error.located(rule.where).problems)
             if isinstance(error, TooSlowError) or len(problems) >= MAX_PROBLEMS:
@@ -101,6 +104,7 @@ def rewrite(
         notes += applied.notes
     if problems:
         raise RulesError(problems)
+    table = dict(Columns.of(table).rows())
     refuse_ambiguous(table, beside.others)
     return Draft(table, tuple(steps), dropped, source, (*notes, *unused_sources(table, beside.others)), others or {})
 
@@ -115,7 +119,10 @@ def _following(earlier: Sequence[Problem], problems: Sequence[Problem]) -> list[
 def class_of(key: str, cell: Cell) -> str:
     """`exact`, `renamed`, `adapted` or `initialized`. A tied name which stays is exact, though its recipe names the first."""
     if isinstance(cell.recipe, Source):
-        return "exact" if key in (cell.recipe.key, cell.origin.removeprefix(of_source(cell.recipe.file, ""))) else "renamed"
+        if key in (cell.recipe.key, cell.origin):
+            return "exact"
+        file = cell.recipe.file
+        return "exact" if file and key == cell.origin.removeprefix(of_source(file, "")) else "renamed"
     return "initialized" if _is_new(cell.recipe) else "adapted"
 
 

@@ -14,7 +14,7 @@ from ckpt_surgeon.ops.protocol import Run, TensorOp
 from ckpt_surgeon.planning.applied import Applied, Surroundings, passes, target_entry
 from ckpt_surgeon.planning.expecting import check_count, idle_patterns
 from ckpt_surgeon.planning.recipe import Derived, Source, Step
-from ckpt_surgeon.planning.table import Cell, Table, listed, placed
+from ckpt_surgeon.planning.table import Cell, Maker, Table, listed, placed
 from ckpt_surgeon.planning.taking import check_aliases
 from ckpt_surgeon.rules.rule import Allow, Rule
 from ckpt_surgeon.spec import Header, Opaque, TensorSpec
@@ -22,7 +22,7 @@ from ckpt_surgeon.spec import Header, Opaque, TensorSpec
 __all__ = ["apply_tensor_rule"]
 
 
-def apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, beside: Surroundings) -> Applied:
+def apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, beside: Surroundings, by: Maker) -> Applied:
     """A rule on tensors: all matches leave the table before any output is put back. Raises RulesError with all that is wrong.
 
     What it takes of other sources stays there.
@@ -51,7 +51,7 @@ def apply_tensor_rule(rule: Rule, op: TensorOp, table: Table, beside: Surroundin
         places.setdefault(first, []).extend(zip(each.outputs, made, strict=True))
     step = Step(rule.where, op.name, tuple((each.inputs, each.outputs) for each, _ in changed), rule.why)
     notes = tuple(idle_patterns(rule, table)) if op.arity == "1->1" else ()
-    return Applied(placed(table, places, consumed, rule.where), step, {}, notes)
+    return Applied(placed(table, places, consumed, by), step, {}, notes)
 
 
 def _groups(rule: Rule, op: TensorOp, table: Table, cells: Table, beside: Surroundings) -> list[Group]:

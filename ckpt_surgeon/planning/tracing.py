@@ -28,7 +28,7 @@ def lineage_of(plan: Plan) -> Lineage:
     for key in _changed(plan):
         recipe, trail = plan.recipes[plan.ties.get(key, key)], trails.get(key, ())
         if isinstance(recipe, Source) and trail in moved:  # by far the most
-            moves[key] = moved[trail], (recipe.name,)
+            moves[key] = moved[trail], (recipe.name if recipe.file else recipe.key,)
             continue
         sources, steps = _taken_apart(recipe)
         number = numbers.setdefault((len(sources), steps, trail), len(numbers))
@@ -36,8 +36,9 @@ def lineage_of(plan: Plan) -> Lineage:
         if not steps:
             moved[trail] = number
     ways = _ways(numbers)
-    digest = plan_digest(plan.header, ((key, sources, ways[way]) for key, (way, sources) in sorted(moves.items())))
-    prefixes, keys = shortened(moves)
+    ordered = sorted(moves)
+    digest = plan_digest(plan.header, ((key, sources, ways[way]) for key in ordered for way, sources in (moves[key],)))
+    prefixes, keys = shortened(moves, ordered)
     lineage = Lineage(digest, len(moves), (), tuple(ways), prefixes, keys, plan.outcome.missing_keys)
     return _with_rules(lineage, plan.steps)
 
@@ -99,7 +100,7 @@ def _trails(steps: Sequence[Step]) -> dict[str, _Trail]:
         longer: dict[_Trail, _Trail] = {}
         found: dict[str, _Trail] = {}
         for inputs, outputs in step.changes:
-            before = _joined(inputs, trails) if trails else ()
+            before = () if not trails else trails.get(inputs[0], ()) if len(inputs) == 1 else _joined(inputs, trails)
             after = longer.get(before) or longer.setdefault(before, (*before, i))
             for key in outputs:
                 found[key] = after
@@ -113,8 +114,6 @@ def _trails(steps: Sequence[Step]) -> dict[str, _Trail]:
 
 def _joined(keys: tuple[str, ...], trails: Mapping[str, _Trail]) -> _Trail:
     """The steps which had a part in any of the keys, in order."""
-    if len(keys) == 1:
-        return trails.get(keys[0], ())
     return tuple(sorted({i for key in keys for i in trails.get(key, ())}))
 
 

@@ -2,8 +2,11 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.syntax import Capture
@@ -185,3 +188,26 @@ def test_a_template_which_does_not_fit_is_refused_before_any_key_is_seen(text, c
         Template.parse(text).check(captures)
     assert says in str(caught.value)
     assert caught.value.hint
+
+
+PARTS = st.sampled_from(["{x}", "{y}", "a", "{i+1}", "b{x}", "{x}{y}", "w", "{1+1}", "é"])
+VALUES = st.sampled_from(["", "q", "7", "a.b", "{x}", "}"])
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4).map(".".join), VALUES, VALUES)
+def test_the_quick_way_makes_the_name_which_the_slow_one_makes(text, x, y):
+    template, captures = Template.parse(text), {"x": x, "y": y, "i": "3"}
+    assert outcome(template, captures) == outcome(replace(template, _format=""), captures)
+
+
+def test_the_quick_way_is_taken_unless_a_capture_is_empty_or_counted():
+    assert Template.parse("a.{x}.{y}b")._format == "a.{x}.{y}b"
+    assert Template.parse("a.{x+1}")._format == Template.parse("{1+1}.a")._format == ""
+
+
+def outcome(template, captures):
+    """The name, or what is said instead."""
+    try:
+        return template.expand(captures)
+    except RulesError as error:
+        return str(error)

@@ -145,6 +145,15 @@ def test_replace_does_what_trying_every_run_finds(table: list[str], pairs: dict[
         assert {key: found.get(key, key) for key in table} == expected
 
 
+LITERAL_RUNS = st.sampled_from(["a", "b", "a.b", "net", "m.a.b", "a.a", "0.net", "b.a", "c+", "x"])
+
+
+@settings(max_examples=300)
+@given(tables, st.dictionaries(LITERAL_RUNS, st.sampled_from(["y", "y.z", "a", "net.a"]), min_size=1, max_size=4))
+def test_replace_finds_literal_runs_as_it_finds_others(table: list[str], pairs: dict[str, str]) -> None:
+    assert {key: moves("replace", table, pairs=pairs).get(key, key) for key in table} == {key: replaced(key, pairs) for key in table}
+
+
 @settings(max_examples=300)
 @given(tables, st.sampled_from(["y{x}", "{x}.y", "y.{x}"]), st.sampled_from(["a.{x}", "{x}.b", "m.{x}.a"]))
 def test_replace_puts_captures_back(table: list[str], text: str, run: str) -> None:

@@ -23,6 +23,20 @@ CASES = {
                     "two recipes for b.weight: a.weight (rules[0].rename) and b.weight (as it stands in the source)", "drop or rename one"),
     "two recipes of two rules": ([{"rename": {"a.weight": "x"}}, {"copy": {"b.weight": "x"}}], None, "rules[1].copy",
                                  "two recipes for x: a.weight (rules[0].rename) and b.weight (rules[1].copy)", "drop or rename one"),
+    "two recipes, one of them moved before": (
+        [{"rename": {"a.weight": "x"}}, {"rename": {"b.weight": "x"}}], None, "rules[1].rename",
+        "two recipes for x: a.weight (rules[0].rename) and b.weight (rules[1].rename)", "drop or rename"),
+    "two recipes, one of them computed": ([{"cast": {"match": "a.weight", "dtype": "float64"}}, {"rename": {"b.weight": "a.weight"}}], None,
+                                          "rules[1].rename", "a.weight (rules[0].cast) and b.weight (rules[1].rename)", "drop or rename"),
+    "two recipes, one of them computed and moved": (
+        [{"cast": {"match": "a.weight", "dtype": "float64"}}, {"rename": {"a.weight": "x"}}, {"copy": {"b.weight": "x"}}], None,
+        "rules[2].copy", "two recipes for x: a.weight (rules[1].rename) and b.weight (rules[2].copy)", "drop or rename"),
+    "two recipes, one of them moved and computed": (
+        [{"rename": {"a.weight": "x"}}, {"cast": {"match": "x", "dtype": "float64"}}, {"tie": {"b.weight": "x"}}], None,
+        "rules[2].tie", "two recipes for x: a.weight (rules[1].cast) and b.weight (rules[2].tie)", "drop or rename"),
+    "two recipes, one of them there and back": (
+        [{"rename": {"a.weight": "x"}}, {"rename": {"x": "a.weight"}}, {"rename": {"b.weight": "a.weight"}}], None, "rules[2].rename",
+        "two recipes for a.weight: a.weight (rules[1].rename) and b.weight (rules[2].rename)", "drop or rename"),
     "no target": ([{"align_names": {"prefixes": ["m."]}}], None, "rules[0].align_names", "align_names needs a target", "--target"),
     "no target for when": ([{"drop": "**", "when": "mismatched"}], None, "rules[0].drop", "there is none", "--target"),
     "a key which the target lacks": ([{"rename": {"a.weight": "x"}}, {"reshape": {"match": "x", "shape": "target"}}], AB,
