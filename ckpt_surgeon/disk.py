@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
+from ckpt_surgeon.checksums import crc32
 from ckpt_surgeon.errors import CorruptError, DiskError
 from ckpt_surgeon.posix import UNSUPPORTED, PosixSystem, System
 
@@ -210,7 +210,7 @@ def pieces(source: FileRange, size: int = _COPY_BYTES) -> Iterator[bytes]:
     end, crc = source.offset + source.nbytes, 0
     for offset in range(source.offset, end, size):
         piece = source.file.read(offset, min(size, end - offset))
-        crc = crc if source.crc is None else zlib.crc32(piece, crc)
+        crc = crc if source.crc is None else crc32(piece, crc)
         yield piece
     if source.crc not in (None, crc):
         raise CorruptError("its bytes are damaged: their checksum differs", where=source.file.path)

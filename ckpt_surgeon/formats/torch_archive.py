@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ckpt_surgeon.checksums import crc32
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.pickle_nodes import Node, Persistent
@@ -104,7 +104,7 @@ class ZipStorages:
         is_whole = nbytes == self.nbytes[key]  # then it is checked while it is read, once
         buffer = span.file.read_buffer(span.offset, nbytes)
         if is_whole and key not in self._intact:
-            self._judge(key, is_intact=self.archive.records[_STORAGES + key].crc in (None, zlib.crc32(buffer)))
+            self._judge(key, is_intact=self.archive.records[_STORAGES + key].crc in (None, crc32(buffer)))
         return buffer
 
     def _judge(self, key: str, *, is_intact: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from ckpt_surgeon.checksums import crc32
 from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.zip_directory import (
@@ -70,7 +71,7 @@ class Archive:
         crc, position, kept = 0, 0, []
         whole = [self.place.read(record.offset, record.packed)] if record.is_stored else self._unpacked(record)
         for piece in whole:
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(piece, crc)
             kept.append(piece[max(offset - position, 0) : max(end - position, 0)])
             position += len(piece)
         if record.crc not in (None, crc):
@@ -91,7 +92,7 @@ class Archive:
         if record.crc is None:
             return True
         for piece in self._unpacked(record):
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(piece, crc)
         return crc == record.crc
 
     def _unpacked(self, record: Record) -> Iterator[bytes]:

@@ -7,10 +7,10 @@ zero and the root folder is `archive`, so the same records give the same bytes. 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from ckpt_surgeon.checksums import crc32
 from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.protocol import Part
 from ckpt_surgeon.output_file import OutputFile
@@ -123,7 +123,7 @@ class ZipWriter:
                 return part.crc
             for piece in _pieces(part):
                 self._output.write(piece)
-                crc = zlib.crc32(piece, crc)
+                crc = crc32(piece, crc)
         return crc
 
     def finish(self) -> None:
@@ -147,7 +147,7 @@ def end_records(count: int, nbytes: int, start: int) -> bytes:
 def single_record(name: str, start: int, data: bytes, *, has_sum: bool = True) -> tuple[bytes, bytes]:
     """A record of these bytes which starts at byte `start`: what stands there, and its entry in the directory."""
     entry = _Entry(name.encode(), start, len(data))
-    crc = zlib.crc32(data) if has_sum else 0
+    crc = crc32(data) if has_sum else 0
     return entry.local_header + data + entry.descriptor(crc), entry.central(crc)
 
 
