@@ -24,10 +24,14 @@ __all__ = ["Examined", "examined"]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A mapping, and what values and runs of both models say of the whole, in sentences."""
+    """A mapping, and what values and runs of both models say of the whole, in sentences.
+
+    is_confirmed: whether both models' outputs are equal; None where they were not run, or new parts keep them from being compared.
+    """
 
     mapping: links.Mapping
     remarks: tuple[str, ...]
+    is_confirmed: bool | None = None
 
 
 def examined(
@@ -57,7 +61,7 @@ def examined(
     if probing is None:
         return Examined(mapping, tuple(remarks))
     probed = probing.probed(mapping, least)
-    return Examined(probed.mapping, (*remarks, probed.remark))
+    return Examined(probed.mapping, (*remarks, probed.remark), probed.is_confirmed)
 
 
 def _target_reader(target: Any, header: Header, arguments: Mapping[str, Any], progress: Progress | None) -> Reader:

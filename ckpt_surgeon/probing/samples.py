@@ -15,7 +15,7 @@ from ckpt_surgeon.planning import Derived, Recipe
 from ckpt_surgeon.probing.gaps import EQUAL
 from ckpt_surgeon.spec import DType, TensorSpec
 
-__all__ = ["Samples", "Standing", "compared", "in_common", "is_exact", "is_number", "narrower"]
+__all__ = ["Samples", "Standing", "compared", "in_common", "is_number", "narrower"]
 
 _RUNS = 8  # places all over the tensor
 _LENGTH = 32  # elements at each
@@ -52,7 +52,7 @@ def compared(found: Tensor, wanted: Tensor, recipe: Recipe) -> Standing:
     """
     if _is_equal(found, wanted):
         return "mute" if bool((wanted == wanted[:1]).all()) else "equal"
-    if not is_exact(recipe):
+    if not _is_exact(recipe):
         return "mute"
     first, second = found.double(), wanted.double()
     apart, spread = (float(torch.linalg.vector_norm(each)) for each in (first - second, second - second.mean()))
@@ -76,9 +76,9 @@ def in_common(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return found.to(dtype).double(), wanted.to(dtype).double()
 
 
-def is_exact(recipe: Recipe) -> bool:
+def _is_exact(recipe: Recipe) -> bool:
     """Whether no op on the way changes values."""
-    return not isinstance(recipe, Derived) or (recipe.op.contract == "exact" and all(map(is_exact, recipe.inputs)))
+    return not isinstance(recipe, Derived) or (recipe.op.contract == "exact" and all(map(_is_exact, recipe.inputs)))
 
 
 def _is_equal(found: Tensor, wanted: Tensor) -> bool:
