@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ckpt_surgeon.formats.protocol import Reader
-from ckpt_surgeon.mapping.links import Alternative, Family, Mapping
+from ckpt_surgeon.mapping.links import Alternative, Family, Link, Mapping
 from ckpt_surgeon.probing.companions import companions
-from ckpt_surgeon.probing.equals import equal_pairs
+from ckpt_surgeon.probing.equals import equal_links, told_apart
 from ckpt_surgeon.probing.groups import Links, is_open
 from ckpt_surgeon.probing.leftovers import families_of, found_by_value
 from ckpt_surgeon.probing.orders import laid_otherwise
@@ -18,7 +18,7 @@ from ckpt_surgeon.probing.strands import Strand, strands
 
 __all__ = ["EQUAL_THERE", "Checked", "checked"]
 
-EQUAL_THERE = "the values are equal there, and no other's are"
+EQUAL_THERE = "the values are equal there, and not where names say"
 _REFUTED = 0.5  # at most so sure is what the values speak against
 
 
@@ -72,9 +72,12 @@ def _found(known: Sequence[Strand], mapping: Mapping, least: float, samples: Sam
     targets = [*mapping.missing, *(key for link in open_links for key in link.targets)]
     used = [*(key for link in open_links for key in link.sources), *(key for strand in suspects for key in strand.sources)]
     sources = [*mapping.unused, *(key for key in used if key in source.header.entries)]
-    turned: list[Links] = [(link,) for link in equal_pairs([*targets, *_plain_targets(suspects)], sources, samples, source, target)]
+    equal = equal_links([*targets, *_plain_targets(suspects)], sources, samples, source, target)
+    turned: list[Links] = [(link,) for link in _nearest(equal, suspects)]
     left = _left(suspects, turned)
-    is_same = sum(strand.standing == "equal" for strand in known) + len(suspects) - len(left) > len(left)
+    found = {key for link in equal for key in link.targets}
+    strange = sum(found.isdisjoint(strand.targets) for strand in suspects)
+    is_same = sum(strand.standing == "equal" for strand in known) + len(suspects) - strange > strange
     if is_same and left:
         taken = {key for links in turned for link in links for key in link.sources}
         free = [key for key in dict.fromkeys(sources) if key not in taken]
@@ -82,6 +85,15 @@ def _found(known: Sequence[Strand], mapping: Mapping, least: float, samples: Sam
         turned += laid_otherwise(_left(left, turned), source, target)
     turned += companions(known, turned, samples, source.header, target.header)
     return _Findings(known, turned, _left(suspects, turned), is_same)
+
+
+def _nearest(equal: Sequence[Link], suspects: Sequence[Strand]) -> list[Link]:
+    """Of links between equal values those of which there are no two: first among the suspects, which may be under each other's names."""
+    targets, sources = set(_plain_targets(suspects)), {key for strand in suspects for key in strand.sources}
+    among = told_apart([link for link in equal if link.targets[0] in targets and link.sources[0] in sources])
+    taken = {key for link in among for key in (("to", *link.targets), ("of", *link.sources))}
+    others = [link for link in equal if taken.isdisjoint((("to", *link.targets), ("of", *link.sources)))]
+    return [*among, *told_apart(others)]
 
 
 def _plain_targets(found: Sequence[Strand]) -> list[str]:

@@ -137,7 +137,8 @@ def told(final: Result, missing: Collection[str] = (), tried: Sequence[str] = ()
     apart = "the outputs of both models cannot be compared"
     if final.distance is not None:
         apart = f"both models' outputs differ by {final.distance:.2g} on a random input"
+    parts = list(dict.fromkeys(key.rpartition(".")[0] or key for key in missing))
+    new = f"; new there, and as it was built: {listed(parts)}" if parts else ""
     if is_confirmed(final, missing) is None:
-        return apart
-    new = f"; new there, and as it was built: {listed(list(missing))}" if missing else ""
+        return apart + (where or "; every part is given what the source's are") + new
     return f"the probe does not confirm these rules: {apart}{where}{new}; tried: {', '.join(('the rules as they are', *tried))}"

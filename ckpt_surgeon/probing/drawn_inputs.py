@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from itertools import islice
 from math import isqrt
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = ["Fitted", "fitted", "given_inputs"]
 
 _FIRST = 4  # layers which an input may be for: some model its last ones before its first
 _BATCH, _TOKENS = 2, 8
+_MOST_TOLD = 6  # of what was tried in vain
 _WORDS = 100  # ids below this are in every vocabulary
 _EXTRA = (1, 0, 2, 5)  # tokens which a table of positions has beside those of a square grid: class, distillation, registers
 _USUAL = (64, 224, 32, 256, 384, 512, 128, 299, 96, 336, 448, 518, 1024)  # pixels
@@ -43,16 +45,17 @@ class Fitted:
 def fitted(models: Models, seed: int) -> Fitted:
     """The first inputs which both models run on. Raises ModelError where none is found, with what was tried."""
     tried: dict[str, str] = {}
+    count = _count(models.source)
     for shape, words in dict.fromkeys(_shapes(models.source)):
-        text = "x".join(map(str, shape)) + (" token ids" if words else "")
+        text = ",".join(["x".join(map(str, shape))] * count) + (" token ids" if words else "")
         try:
-            return _taken(models, Inputs((_drawn(shape, words, seed),)), seed, text)
+            return _taken(models, Inputs(_drawn([shape] * count, words, seed)), seed, text)
         except ModelError as error:
-            tried[text] = str(error)
+            tried[text] = error.problems[0].what
     if not tried:
         raise ModelError("no layer of the source's model tells what input it takes", hint=_HINT)
     last = list(tried.values())[-1]
-    raise ModelError(f"no input was found which both models take; tried {', '.join(tried)}; the last time {last}", hint=_HINT)
+    raise ModelError(f"no input was found which both models take; tried {_in_short(list(tried))}; the last time {last}", hint=_HINT)
 
 
 def given_inputs(models: Models, given: Any, seed: int) -> Fitted:
@@ -65,9 +68,25 @@ def _taken(models: Models, inputs: Inputs, seed: int, text: str = "") -> Fitted:
     return Fitted(text, inputs, (first, second))
 
 
-def _drawn(shape: Shape, words: int, seed: int) -> torch.Tensor:
+def _count(model: nn.Module) -> int:
+    """How many arguments the model cannot do without."""
+    try:
+        names = signature(model.forward).parameters.values()
+    except (TypeError, ValueError):  # some forwards are no Python
+        return 1
+    return max(1, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty for each in names))
+
+
+def _in_short(texts: list[str]) -> str:
+    more = len(texts) - _MOST_TOLD
+    return ", ".join(texts[:_MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
+def _drawn(shapes: Sequence[Shape], words: int, seed: int) -> tuple[torch.Tensor, ...]:
     with seeded(seed):
-        return torch.randint(0, words, shape, device="cpu") if words else torch.randn(shape, dtype=torch.float32, device="cpu")
+        if words:
+            return tuple(torch.randint(0, words, shape, device="cpu") for shape in shapes)
+        return tuple(torch.randn(shape, dtype=torch.float32, device="cpu") for shape in shapes)
 
 
 def _shapes(model: nn.Module) -> Iterator[tuple[Shape, int]]:

@@ -13,18 +13,22 @@ from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.probing.samples import Samples, in_common, is_number, narrower
 from ckpt_surgeon.spec import Header
 
-__all__ = ["equal_pairs"]
+__all__ = ["equal_links", "told_apart"]
 
 _FEWEST = 4  # elements; fewer may be equal by chance
 
 
-def equal_pairs(targets: Iterable[str], sources: Iterable[str], samples: Samples, source: Reader, target: Reader) -> list[Link]:
-    """A link for each of the targets which has the values of one of the sources, and of no other, in the narrower type of both.
+def equal_links(targets: Iterable[str], sources: Iterable[str], samples: Samples, source: Reader, target: Reader) -> list[Link]:
+    """A link for each target and source which have the same values, in the narrower type of both.
 
     Only tensors of one shape are held side by side, and of these only those are read whole whose samples are equal.
     """
     wanted, given = _by_shape(targets, target.header), _by_shape(sources, source.header)
-    links = [link for shape in wanted for link in _equal_in_shape(wanted[shape], given.get(shape, []), samples, source, target)]
+    return [link for shape in wanted for link in _equal_in_shape(wanted[shape], given.get(shape, []), samples, source, target)]
+
+
+def told_apart(links: Sequence[Link]) -> list[Link]:
+    """The links whose source is in no other, nor their target."""
     times = Counter(key for link in links for key in (("of", *link.sources), ("to", *link.targets)))
     return [link for link in links if times["of", *link.sources] == times["to", *link.targets] == 1]
 

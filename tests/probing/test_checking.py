@@ -109,6 +109,14 @@ class TestNamesWhichLie:
         source = {f"module.{key}": value for key, value in swapped(weights).items()}
         assert makes(valued(source, weights), source, weights)
 
+    def test_are_seen_through_beside_a_copy_of_all(self) -> None:
+        target = residual()
+        source = {f"{twin}.{key}": value.clone() for twin in ("model", "ema") for key, value in swapped(target).items()}
+        found = valued(source, target)
+        assert found.is_settled
+        assert makes(found, source, target)
+        assert {recipe.key.split(".")[0] for recipe in found.plan.recipes.values()} == {"model"}
+
     def test_about_a_model_and_its_average_are_seen_through(self) -> None:
         torch.manual_seed(0)
         weights = {key: value for key, value in residual().items() if value.dim()}
@@ -142,15 +150,16 @@ class TestWhatIsEqualNowhere:
         found = valued(source, source | {"layers.1.conv1.weight": torch.full((8, 8, 3, 3), value)})
         assert set(found.open_targets) == {"layers.1.conv1.weight"}
 
-    def test_in_two_places_which_share_their_values_is_not_guessed(self) -> None:
+    @pytest.mark.parametrize(("places", "is_settled"), [(("a",), True), (("a", "b"), False)])
+    def test_but_in_places_of_another_name_turns_where_there_is_one(self, places: tuple[str, ...], is_settled: bool) -> None:
         target = residual()
-        source = swapped(target, "layers.1.conv")
-        twin = source["layers.1.conv2.weight"]
-        found = valued(source | {"layers.1.conv2.weight": twin, "spare.weight": twin.clone()}, target)
-        made = {key: recipe.key for key, recipe in found.plan.recipes.items()}
-        assert made.get("layers.1.conv2.weight") in (None, "layers.1.conv1.weight")
-        assert "layers.1.conv1.weight" not in made
-        assert not found.is_settled
+        elsewhere = {f"spare.{place}.weight": target["layers.1.conv1.weight"].clone() for place in places}
+        found = valued(target | {"layers.1.conv1.weight": numbers(8, 8, 3, 3, seed=99)} | elsewhere, target)
+        assert found.is_settled == is_settled
+        if is_settled:
+            assert found.plan.recipes["layers.1.conv1.weight"].key == "spare.a.weight"
+        else:
+            assert set(found.open_targets) == {"layers.1.conv1.weight"}
 
 
 class TestOtherWeights:

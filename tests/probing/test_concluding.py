@@ -138,7 +138,7 @@ def test_the_whole_is_told_in_a_sentence(final: Result, text: str) -> None:
 
 def test_what_is_new_and_what_was_tried_is_told() -> None:
     text = told(result(0.31, ALL), ["head.weight"], ["2 open decisions"])
-    assert text == f"{UNSURE}{DIFFER}; new there, and as it was built: head.weight; tried: the rules as they are, 2 open decisions"
+    assert text == f"{UNSURE}{DIFFER}; new there, and as it was built: head; tried: the rules as they are, 2 open decisions"
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,14 @@ def test_outputs_which_cannot_be_compared_for_what_is_new_are_neither(
 ) -> None:
     assert is_confirmed(final, missing) is confirmed
     assert told(final, missing).startswith(UNSURE) == (confirmed is False)
+
+
+@pytest.mark.parametrize(
+    ("known", "missing", "text"),
+    [
+        (ALL, ("head.weight",), "every part is given what the source's are; new there, and as it was built: head"),
+        (LOST, ("k.weight", "k.bias"), "o is the first part which is given something else; new there, and as it was built: k"),
+    ],
+)
+def test_how_far_both_agree_is_told_where_new_parts_hide_the_rest(known: Sequence[int], missing: Sequence[str], text: str) -> None:
+    assert told(result(None, known), missing) == f"{APART}; {text}"

@@ -48,6 +48,17 @@ class _Heads(nn.Module):
         return self.out(self.stem(x).mean((2, 3)))
 
 
+class _Pair(nn.Module):
+    """It takes two arguments, and may do with more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 8)
+
+    def forward(self, source: Tensor, target: Tensor, scale: float = 1.0, **more: Any) -> Tensor:
+        return self.words(source) + scale * self.words(target)
+
+
 class _Flat(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -76,6 +87,7 @@ class TestTheFirstLayer:
             (lambda: _Vision(80, 16, extra=2), "1x3x80x80"),
             (lambda: _Vision(56, 8, extra=5, as_embedding=True), "1x3x56x56"),
             (_Heads, "1x4x64x64"),
+            (_Pair, "2x8,2x8 token ids"),
         ],
     )
     def test_tells_what_the_model_takes(self, model: Callable[[], nn.Module], text: str) -> None:
