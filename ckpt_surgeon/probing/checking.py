@@ -72,7 +72,7 @@ def _found(known: Sequence[Strand], mapping: Mapping, least: float, samples: Sam
     targets = [*mapping.missing, *(key for link in open_links for key in link.targets)]
     used = [*(key for link in open_links for key in link.sources), *(key for strand in suspects for key in strand.sources)]
     sources = [*mapping.unused, *(key for key in used if key in source.header.entries)]
-    equal = equal_links([*targets, *_plain_targets(suspects)], sources, samples, source, target)
+    equal = equal_links([*targets, *_single_targets(suspects)], sources, samples, source, target)
     turned: list[Links] = [(link,) for link in _nearest(equal, suspects)]
     left = _left(suspects, turned)
     found = {key for link in equal for key in link.targets}
@@ -81,7 +81,7 @@ def _found(known: Sequence[Strand], mapping: Mapping, least: float, samples: Sam
     if is_same and left:
         taken = {key for links in turned for link in links for key in link.sources}
         free = [key for key in dict.fromkeys(sources) if key not in taken]
-        turned += [(link,) for family in found_by_value(_plain_targets(left), free, source, target, ()) for link in family.links]
+        turned += [(link,) for family in found_by_value(_single_targets(left), free, source, target, ()) for link in family.links]
         turned += laid_otherwise(_left(left, turned), source, target)
     turned += companions(known, turned, samples, source.header, target.header)
     return _Findings(known, turned, _left(suspects, turned), is_same)
@@ -89,15 +89,15 @@ def _found(known: Sequence[Strand], mapping: Mapping, least: float, samples: Sam
 
 def _nearest(equal: Sequence[Link], suspects: Sequence[Strand]) -> list[Link]:
     """Of links between equal values those of which there are no two: first among the suspects, which may be under each other's names."""
-    targets, sources = set(_plain_targets(suspects)), {key for strand in suspects for key in strand.sources}
+    targets, sources = set(_single_targets(suspects)), {key for strand in suspects for key in strand.sources}
     among = told_apart([link for link in equal if link.targets[0] in targets and link.sources[0] in sources])
     taken = {key for link in among for key in (("to", *link.targets), ("of", *link.sources))}
     others = [link for link in equal if taken.isdisjoint((("to", *link.targets), ("of", *link.sources)))]
     return [*among, *told_apart(others)]
 
 
-def _plain_targets(found: Sequence[Strand]) -> list[str]:
-    return [key for strand in found if strand.is_plain for key in strand.targets]
+def _single_targets(found: Sequence[Strand]) -> list[str]:
+    return [key for strand in found if strand.is_single for key in strand.targets]
 
 
 def _left(suspects: Sequence[Strand], turned: Sequence[Links]) -> list[Strand]:

@@ -19,6 +19,7 @@ __all__ = ["Samples", "Standing", "compared", "in_common", "is_number", "narrowe
 
 _RUNS = 8  # places all over the tensor
 _LENGTH = 32  # elements at each
+_CORNER = 8  # rows and columns
 _NEAR = 0.5  # of how far its elements lie apart: training moves a tensor by less, two which are strangers differ by 1.4
 
 Standing = Literal["mute", "equal", "near", "unlike"]
@@ -43,6 +44,14 @@ class Samples:
     def wanted(self, key: str) -> Tensor:
         """Of a tensor of the target."""
         return _of_key(self._target, key)
+
+    def corner_given(self, key: str) -> Tensor:
+        """The first rows and columns of a matrix of the source, which stay in their corner when it is transposed: `[k, k]`."""
+        return _corner(self._source, key)
+
+    def corner_wanted(self, key: str) -> Tensor:
+        """Those of a matrix of the target."""
+        return _corner(self._target, key)
 
 
 def compared(found: Tensor, wanted: Tensor, recipe: Recipe) -> Standing:
@@ -91,6 +100,16 @@ def _is_equal(found: Tensor, wanted: Tensor) -> bool:
 def _of_key(reader: Reader, key: str) -> Tensor:
     span, spec = reader.span(key), reader.header.tensors[key]
     return _of_tensor(reader.read(key)) if span is None else _of_ranges([span], spec)
+
+
+def _corner(reader: Reader, key: str) -> Tensor:
+    span, spec = reader.span(key), reader.header.tensors[key]
+    k = min(_CORNER, *spec.shape)
+    if span is None:
+        return reader.read(key)[:k, :k]
+    size, columns = spec.dtype.itemsize, spec.shape[1]
+    data = b"".join(span.read(row * columns * size, k * size) for row in range(k))
+    return torch.frombuffer(bytearray(data), dtype=getattr(torch, spec.dtype.name)).reshape(k, k)
 
 
 def _of_tensor(tensor: Tensor) -> Tensor:

@@ -26,10 +26,15 @@ class Strand:
     standing: Standing
 
     @property
+    def is_single(self) -> bool:
+        """Whether one tensor becomes one."""
+        link = self.links[0]
+        return len(self.links) == len(link.sources) == len(link.targets) == 1
+
+    @property
     def is_plain(self) -> bool:
         """Whether one tensor becomes one as it is."""
-        link = self.links[0]
-        return len(self.links) == len(link.sources) == len(link.targets) == 1 and link.change is None
+        return self.is_single and self.links[0].change is None
 
     @property
     def targets(self) -> tuple[str, ...]:
