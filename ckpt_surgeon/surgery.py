@@ -240,7 +240,7 @@ def suggestion(
 
     evidence: dict[str, Any] = {"probe": probe, "values": values, "arguments": arguments, "progress": progress}
     found = examined(source, target, (given, wanted), least, **evidence)
-    return replace(written(found.mapping, given, wanted, least), remarks=found.remarks)
+    return replace(written(found.mapping, given, wanted, least), remarks=found.remarks, is_confirmed=found.is_confirmed)
 
 
 def _optimizers(reader: Reader, mode: OptimizerMode) -> Optimizers:

@@ -18,11 +18,11 @@ def evidence_options(function: _Function) -> _Function:
 
     @wraps(function)
     def command(*words: Any, probe: bool, probe_input: str | None, source_model: str | None, values: bool, **rest: Any) -> Any:
-        if probe != (probe_input is not None):
-            raise click.UsageError("--probe and --probe-input go together: what is to be run, and on what")
-        if source_model is not None and not probe:
-            raise click.UsageError("--source-model is for --probe")
-        return function(*words, evidence={"probe": _probe(probe_input, source_model), "values": values}, **rest)
+        for name, value in (("--probe-input", probe_input), ("--source-model", source_model)):
+            if value is not None and not probe:
+                raise click.UsageError(f"{name} is for --probe")
+        evidence = {"probe": _probe(probe_input, source_model) if probe else None, "values": values}
+        return function(*words, evidence=evidence, **rest)
 
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -30,16 +30,20 @@ def evidence_options(function: _Function) -> _Function:
 
 
 def _probe(inputs: str | None, source_model: str | None) -> Any:
-    if inputs is None:
-        return None
     from ckpt_surgeon.probing import Probe
 
     return Probe(inputs, source_model)
 
 
 _OPTIONS = (
-    click.option("--values", is_flag=True, help="Let the values tell what headers leave open; only those are read."),
+    click.option(
+        "--values", is_flag=True, help="Let the values tell what headers leave open, and hold what they settle against samples of them."
+    ),
     click.option("--probe", is_flag=True, help="Run both models, and let their outputs tell what headers leave open."),
-    click.option("--probe-input", metavar="SHAPE", help="What they are run on: 1x3x224x224, or pkg.module:inputs, which gives it."),
+    click.option(
+        "--probe-input",
+        metavar="SHAPE",
+        help="What they are run on: 1x3x224x224, or pkg.module:inputs, which gives it; else drawn for their first layers.",
+    ),
     click.option("--source-model", metavar="FACTORY", help="The model of SOURCE, pkg.module:factory, where SOURCE is a checkpoint."),
 )

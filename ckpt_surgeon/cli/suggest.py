@@ -38,7 +38,7 @@ def command(
     --values and --probe look further, for what these leave open: at the values themselves, and at the outputs of both models.
 
     Each rule tells why it is there and how sure it is. What is not sure stands after the rules, as comments with the ways to
-    answer it; the exit code is then 1.
+    answer it; the exit code is then 1, as it is where a probe's outputs differ.
     """
     from ckpt_surgeon.cli.rules_file import write_rules
     from ckpt_surgeon.report.suggestion import SuggestionReport
@@ -51,4 +51,4 @@ def command(
     if out is not None:
         write_rules(out, found.text, force, [source, target])
     view.show(SuggestionReport(found, source, target, out, view.verbose))
-    return 0 if found.is_settled else 1
+    return 0 if found.is_settled and found.is_confirmed is not False else 1

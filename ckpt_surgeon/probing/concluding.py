@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.probing.bench import Result
 from ckpt_surgeon.probing.deciding import Verdict
@@ -13,7 +14,7 @@ from ckpt_surgeon.probing.groups import Group
 from ckpt_surgeon.probing.likeness import OTHER
 from ckpt_surgeon.probing.settling import doubted, settled
 
-__all__ = ["LACKING", "Search", "astray", "concluded", "is_lost_early", "reason", "told"]
+__all__ = ["LACKING", "Search", "astray", "concluded", "is_confirmed", "is_lost_early", "reason", "told"]
 
 LACKING = "the source's model lacks what one of the ways takes, so that no run can tell"
 _EVEN = "every way which was tried gives the same outputs on a random input"
@@ -120,12 +121,24 @@ def _lost(final: Result) -> int:
     return next(places, len(final.calls))
 
 
-def told(final: Result) -> str:
-    """What the last run says of the whole."""
+def is_confirmed(final: Result, missing: Collection[str]) -> bool | None:
+    """Whether the outputs are the source's; None where parts which are new keep both from being compared, and all before them agree."""
+    if final.is_equal:
+        return True
+    return None if final.distance is None and missing and not is_lost_early(final, missing) else False
+
+
+def told(final: Result, missing: Collection[str] = (), tried: Sequence[str] = ()) -> str:
+    """What the last run says of the whole. missing: the target's keys which stay as they were built. tried: what led no further."""
     if final.is_equal:
         return f"both models' outputs are {_equal(final)} on a random input"
     lost = _lost(final)
     where = f"; {escape(final.calls[lost].name)} is the first part which is given something else" if lost < len(final.calls) else ""
-    if final.distance is None:
-        return f"the outputs of both models cannot be compared{where}"
-    return f"both models' outputs differ by {final.distance:.2g} on a random input{where}"
+    apart = "the outputs of both models cannot be compared"
+    if final.distance is not None:
+        apart = f"both models' outputs differ by {final.distance:.2g} on a random input"
+    parts = list(dict.fromkeys(key.rpartition(".")[0] or key for key in missing))
+    new = f"; new there, and as it was built: {listed(parts)}" if parts else ""
+    if is_confirmed(final, missing) is None:
+        return apart + (where or "; every part is given what the source's are") + new
+    return f"the probe does not confirm these rules: {apart}{where}{new}; tried: {', '.join(('the rules as they are', *tried))}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ckpt_surgeon.mapping import links
 from ckpt_surgeon.mapping.matching import match
 from ckpt_surgeon.model import initial_tensors
+from ckpt_surgeon.probing.checking import checked
 from ckpt_surgeon.probing.probe import Probe, Probing
 from ckpt_surgeon.probing.values import valued
 from ckpt_surgeon.sources import Progress, is_factory, open_source, require_values
@@ -23,10 +24,14 @@ __all__ = ["Examined", "examined"]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A mapping, and what runs of both models say of the whole, in sentences."""
+    """A mapping, and what values and runs of both models say of the whole, in sentences.
+
+    is_confirmed: whether both models' outputs are equal; None where they were not run, or new parts keep them from being compared.
+    """
 
     mapping: links.Mapping
     remarks: tuple[str, ...]
+    is_confirmed: bool | None = None
 
 
 def examined(
@@ -47,14 +52,16 @@ def examined(
     given = dict(arguments or {})
     probing = None if probe is None else Probing(probe, source, target, headers, given)
     mapping = match(*headers) if probing is None else probing.matched()
+    remarks: list[str] = []
     if values:
         with open_source(source, progress=progress) as reader, _target_reader(target, headers[1], given, progress) as wanted:
             require_values(reader, "source")
-            mapping = valued(mapping, reader, wanted, least)
+            found = checked(valued(mapping, reader, wanted, least), reader, wanted, least)
+            mapping, remarks = found.mapping, [found.remark] if found.remark else []
     if probing is None:
-        return Examined(mapping, ())
-    found = probing.probed(mapping, least)
-    return Examined(found.mapping, (found.remark,))
+        return Examined(mapping, tuple(remarks))
+    probed = probing.probed(mapping, least)
+    return Examined(probed.mapping, (*remarks, probed.remark), probed.is_confirmed)
 
 
 def _target_reader(target: Any, header: Header, arguments: Mapping[str, Any], progress: Progress | None) -> Reader:

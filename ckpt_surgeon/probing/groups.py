@@ -8,10 +8,10 @@ from itertools import islice
 
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.mapping.writing.proving import refused
-from ckpt_surgeon.probing.layouts import layouts, turned
+from ckpt_surgeon.probing.layouts import layouts
 from ckpt_surgeon.spec import Header
 
-__all__ = ["Group", "Links", "Way", "is_open", "open_groups", "square_groups"]
+__all__ = ["Group", "Links", "Way", "is_open", "open_groups"]
 
 Links = tuple[Link, ...]
 Way = tuple[Links, ...]
@@ -58,24 +58,6 @@ def open_groups(families: Sequence[Family], least: float, source: Header, target
     own = {at: _own_ways(families[at], sure, source, target) for at in wanting}
     signs = {at: _signs(ways, families[at].doubt) for at, ways in own.items()}
     return tuple(_group(members, own, source, target) for members in _joined(signs))
-
-
-def square_groups(families: Sequence[Family], source: Header) -> Iterator[Group]:
-    """The decisions about square matrices, all of which may lie the other way: first all together, then those of one pair of last names."""
-    ways = {at: (family.links,) for at, family in enumerate(families)}
-    square = [at for at, way in ways.items() if turned(way, source) != way]
-    kinds: dict[tuple[str, str], list[int]] = {}
-    for at in square:
-        link = families[at].links[0]
-        kinds.setdefault((_last(link.targets[0]), _last(link.sources[0])), []).append(at)
-    for members in (square, *(kinds.values() if len(kinds) > 1 else ())):
-        if members:
-            matched = tuple(families[at].links for at in members)
-            yield Group(tuple(members), tuple((links,) for links in matched), (turned(matched, source),))
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
 
 
 def is_open(family: Family, least: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ def inputs_of(given: Any, seed: int) -> Inputs:
 
     A function is called under the seed. A tuple or list is the arguments, a dict the named ones, all else the one argument.
     Other types of float become float32, as the models' weights do.
-    Raises ModelError for other words, too large a shape, a function which fails.
+    Raises ModelError for other words, too large or an empty shape, a function which fails, or gives nothing but empty tensors.
     """
     if isinstance(given, str):
         if _SHAPES.fullmatch(given):
@@ -41,6 +41,9 @@ def inputs_of(given: Any, seed: int) -> Inputs:
         with seeded(seed):
             given = given()
     given = _single(given)
+    tensors = list(_tensors(given))
+    if tensors and not any(tensor.numel() for tensor in tensors):
+        raise ModelError("the probe's input is empty: no outputs would tell anything", hint="give one with elements")
     if isinstance(given, Mapping):
         return Inputs((), dict(given))
     return Inputs(tuple(given) if isinstance(given, tuple | list) else (given,))
@@ -57,11 +60,24 @@ def _single(value: Any) -> Any:
     return {name: _single(each) for name, each in value.items()} if type(value) is dict else value
 
 
+def _tensors(value: Any) -> Iterator[Any]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif type(value) in (tuple, list, dict):
+        for each in value.values() if type(value) is dict else value:
+            yield from _tensors(each)
+
+
 def _drawn(shapes: list[tuple[int, ...]], seed: int) -> tuple[Any, ...]:
     from math import prod
 
     import torch
 
+    empty = next((shape for shape in shapes if not prod(shape)), None)
+    if empty is not None:
+        raise ModelError(f"an input of {'x'.join(map(str, empty))} is empty: no outputs would tell anything", hint="write sizes from 1 on")
     if max(map(prod, shapes)) > _MOST_NUMBERS:
         raise ModelError(f"an input of {max(map(prod, shapes))} numbers; at most {_MOST_NUMBERS} are allowed")
     with seeded(seed):

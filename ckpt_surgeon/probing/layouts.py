@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import gcd, log2
@@ -11,7 +11,7 @@ from ckpt_surgeon.mapping.links import Change, Link
 from ckpt_surgeon.mapping.writing.proving import refused
 from ckpt_surgeon.spec import Header
 
-__all__ = ["layouts", "turned"]
+__all__ = ["layouts", "rotary_layouts", "turned"]
 
 _USUAL_HEAD = 64  # rows; heads of about this size are tried first
 _LARGEST_HEAD = 512
@@ -28,13 +28,28 @@ _Relay = Callable[[Link, tuple[int, ...]], Links]
 
 def layouts(way: tuple[Links, ...], source: Header, target: Header) -> Iterator[tuple[Links, ...]]:
     """The way with its plain links changed all alike, for each order which their shapes allow; usual ones first."""
-    plain = [source.tensors[link.sources[0]].shape for links in way for link in links if _is_plain(link, source)]
-    rows = gcd(*(shape[0] for shape in plain if shape), 0)
+    rows = _shared_rows(way, source)
     relays: list[_Relay] = [partial(_rotary, head, order) for head in _heads(rows) for order in _ROTARY]
     parts = rows // _PARTS if rows % _PARTS == 0 else 0
     relays += [partial(_packed, head, ops) for head in _heads(parts) for ops in _PACKING]
     if (way_turned := turned(way, source)) != way:
         yield way_turned
+    yield from _changed(way, relays, source, target)
+
+
+def rotary_layouts(way: tuple[Links, ...], source: Header, target: Header) -> Iterator[tuple[Links, ...]]:
+    """The way with the rows of its plain links in the other rotary order, for each size of head which divides them all."""
+    relays: list[_Relay] = [partial(_rotary, head, order) for head in _heads(_shared_rows(way, source)) for order in _ROTARY]
+    yield from _changed(way, relays, source, target)
+
+
+def _shared_rows(way: tuple[Links, ...], source: Header) -> int:
+    """The most rows which divide those of every plain link."""
+    plain = [source.tensors[link.sources[0]].shape for links in way for link in links if _is_plain(link, source)]
+    return gcd(*(shape[0] for shape in plain if shape), 0)
+
+
+def _changed(way: tuple[Links, ...], relays: Sequence[_Relay], source: Header, target: Header) -> Iterator[tuple[Links, ...]]:
     for relay in relays:
         changed = tuple(tuple(each for link in links for each in _relaid(link, relay, source)) for links in way)
         if changed != way and not any(refused(links, source, target) for links in changed):

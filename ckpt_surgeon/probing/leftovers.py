@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.mapping.links import Change, Family, Link
+from ckpt_surgeon.probing.settling import CERTAIN
 from ckpt_surgeon.spec import TensorSpec
 
-__all__ = ["SAME", "found_by_value"]
+__all__ = ["SAME", "families_of", "found_by_value"]
 
 SAME = "its values are the target's, and no other's"
 
@@ -44,7 +45,7 @@ def found_by_value(targets: Sequence[str], sources: Sequence[str], source: Reade
     fresh = {key: kind for key, tensor in tensors.items() if key not in used and (kind := _constant(tensor))}
     kinds = {key: kind for key in given if key not in used and (kind := _kind(source.read(key)))} if fresh else {}
     linked = {(_parent(key), _parent(name)) for link in links for key in link.targets for name in link.sources}
-    return [*_families(equal), *_scales_and_shifts(_places(fresh, wanted), _places(kinds, given), linked)]
+    return [*families_of([(link,) for link in equal], SAME), *_scales_and_shifts(_places(fresh, wanted), _places(kinds, given), linked)]
 
 
 def _sizes(specs: Mapping[str, TensorSpec]) -> set[int]:
@@ -116,11 +117,12 @@ def _kind(tensor: Tensor) -> Kind | None:
     return "shift" if _MIXED[0] <= positive <= _MIXED[1] and float(numbers.mean().abs()) < float(numbers.std()) else None
 
 
-def _families(links: Iterable[Link]) -> Iterator[Family]:
+def families_of(ways: Iterable[tuple[Link, ...]], why: str) -> Iterator[Family]:
+    """Certain decisions, one for the ways of one place in all its repetitions."""
     groups: dict[Hashable, list[Link]] = defaultdict(list)
-    for link in links:
-        groups[(_place(link.targets[0]), _place(link.sources[0]), link.change)].append(link)
-    yield from (Family(tuple(group), 1.0, SAME) for group in groups.values())
+    for links in ways:
+        groups[tuple((_place(link.targets[0]), _place(link.sources[0]), link.change) for link in links)].extend(links)
+    yield from (Family(tuple(group), CERTAIN, why) for group in groups.values())
 
 
 def _place(key: str) -> str:

@@ -13,13 +13,14 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
 from ckpt_surgeon.probing.bench import Bench, Result
-from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_lost_early, reason, told
+from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_confirmed, is_lost_early, reason, told
 from ckpt_surgeon.probing.deciding import Verdict, judged
-from ckpt_surgeon.probing.groups import Group, Way, open_groups, square_groups
-from ckpt_surgeon.probing.inputs import inputs_of
+from ckpt_surgeon.probing.drawn_inputs import fitted, given_inputs
+from ckpt_surgeon.probing.groups import Group, Way, open_groups
 from ckpt_surgeon.probing.models import models_of
 from ckpt_surgeon.probing.order import match_in_order
-from ckpt_surgeon.probing.running import Trace, traced
+from ckpt_surgeon.probing.running import Trace
+from ckpt_surgeon.probing.second_looks import second_looks
 from ckpt_surgeon.probing.settling import with_families
 from ckpt_surgeon.probing.spare import SPARE, spare_families
 from ckpt_surgeon.spec import Header
@@ -34,12 +35,12 @@ _ROUNDS = 2  # a group may hang on one which runs later
 class Probe:
     """What a probe needs.
 
-    inputs: `1x3x224x224`, `pkg.module:inputs`, a function, or the arguments. source_model: SOURCE's module, where SOURCE is a
-    checkpoint. seed: of all that is drawn. most: runs of the target by which ways are tried.
+    inputs: `1x3x224x224`, `pkg.module:inputs`, a function, or the arguments; None: drawn for the models' first layers.
+    source_model: SOURCE's module, where SOURCE is a checkpoint. seed: of all that is drawn. most: runs by which ways are tried.
     Raises SurgeryError for a seed or a number of runs which is none.
     """
 
-    inputs: Any
+    inputs: Any = None
     source_model: Any = None
     seed: int = 0
     most: int = 64
@@ -53,10 +54,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A mapping with what a probe has settled, and what it says of the whole."""
+    """A mapping with what a probe has settled, and what it says of the whole.
+
+    is_confirmed: whether the outputs are the source's; None where new parts keep both from being compared.
+    """
 
     mapping: links.Mapping
     remark: str
+    is_confirmed: bool | None
 
 
 class Probing:
@@ -66,9 +71,9 @@ class Probing:
         """source, target: as given; TARGET has to be a model. headers: theirs. arguments: of the factories."""
         self._probe, self._headers = probe, headers
         self._models = models_of(source, target, probe.source_model, headers[0], arguments, probe.seed)
-        self._inputs = inputs_of(probe.inputs, probe.seed)
-        models = self._models.source, self._models.target
-        self._source_trace, self._target_trace = (traced(model, self._inputs, probe.seed, given=False, made=False) for model in models)
+        given = fitted(self._models, probe.seed) if probe.inputs is None else given_inputs(self._models, probe.inputs, probe.seed)
+        self._inputs, (self._source_trace, self._target_trace) = given.inputs, given.traces
+        self._words = f"; run on {given.text}, drawn for their first layers (--probe-input gives another)" if given.text else ""
 
     def matched(self) -> links.Mapping:
         """The mapping of both headers in the order in which the models run."""
@@ -81,33 +86,40 @@ class Probing:
         families = [*mapping.families, *spare]
         bench = Bench(self._models, self._inputs, headers, self._probe.seed, _used(families))
         _put_all(bench, mapping, headers)
-        search = _searched(bench, self._in_order(open_groups(families, least, *headers)), self._probe.most)
+        groups = self._in_order(open_groups(families, least, *headers))
+        search = _searched(bench, groups, self._probe.most)
         _put_back(bench, search, len(mapping.families))
         final = bench.run()
-        families = [family for family in concluded(families, search, final) if family.confidence or family.why != SPARE]
-        is_whole = not search.open and all(bench.has(family.links) for family in families)
-        if is_whole and final.is_apart and _is_whole(with_families(families, *headers), headers):
-            families, final = self._looked_again(bench, families, final, least)
-        elif is_whole and is_lost_early(final, with_families(families, *headers).missing):
-            families = astray(families, final, self._idle())
-        return Probed(with_families(families, *headers), told(final))
+        concluded_families = [family for family in concluded(families, search, final) if family.confidence or family.why != SPARE]
+        found = with_families(concluded_families, *headers)
+        tried = [f"{len(groups)} open decision{'s' if len(groups) > 1 else ''}"] if groups else []
+        is_sure = not search.open and all(bench.has(family.links) for family in found.families)
+        if is_sure and _is_astray(final, found, headers):
+            found, final = self._looked_again(bench, found, final, least, tried)
+        new = _new(found, headers[1])
+        return Probed(found, told(final, new, tried) + self._words, is_confirmed(final, new))
 
     def _in_order(self, groups: Iterable[Group]) -> list[Group]:
         """The groups in the order in which the target's parts run."""
         return sorted(groups, key=lambda group: _first_call(group, self._target_trace))
 
-    def _looked_again(self, bench: Bench, families: list[Family], final: Result, least: float) -> tuple[list[Family], Result]:
-        """What seemed sure and is not: square matrices may lie the other way, and what ran right before all went astray is open."""
-        for group in square_groups(families, self._headers[0]):
-            search = _searched(bench, [group], self._probe.most)
-            if any(verdict.best.result.is_equal for verdict in search.clear):
-                return concluded(families, search, equal := bench.run()), equal
-            _put(bench, group, group.matched)
-        doubtful = astray(families, final, self._idle())
-        again = open_groups(doubtful, least, *self._headers)
-        search = _searched(bench, self._in_order(again), self._probe.most)
-        last = bench.run()
-        return (concluded(doubtful, search, last), last) if last.is_equal else (doubtful, final)
+    def _looked_again(
+        self, bench: Bench, found: links.Mapping, final: Result, least: float, tried: list[str]
+    ) -> tuple[links.Mapping, Result]:
+        """What seemed sure and is not: it may lie otherwise, or what ran right before all went astray is open. `tried` is told of it."""
+        for look in second_looks(found.families, *self._headers):
+            search = _searched(bench, [look.group], self._probe.most)
+            tried += [look.what] if look.what not in tried else []
+            if search.clear and not _is_astray(again := bench.run(), found, self._headers):
+                return with_families(concluded(found.families, search, again), *self._headers), again
+            _put(bench, look.group, look.group.matched)
+        doubtful = astray(found.families, final, self._idle())
+        if final.is_apart:
+            search = _searched(bench, self._in_order(open_groups(doubtful, least, *self._headers)), self._probe.most)
+            tried += ["what ran right before they went astray"]
+            if (last := bench.run()).is_equal:
+                return with_families(concluded(doubtful, search, last), *self._headers), last
+        return with_families(doubtful, *self._headers), final
 
     def _idle(self) -> set[str]:
         """SOURCE's keys whose parts never run."""
@@ -164,10 +176,20 @@ def _searched(bench: Bench, groups: Sequence[Group], most: int) -> Search:
     return Search(tuple(clear), closed | left)
 
 
+def _is_astray(final: Result, found: links.Mapping, headers: tuple[Header, Header]) -> bool:
+    """Whether outputs which should be equal are not, or those which cannot be compared hide that parts are given something else."""
+    return (final.is_apart and _is_whole(found, headers)) or is_lost_early(final, found.missing)
+
+
+def _new(mapping: links.Mapping, target: Header) -> list[str]:
+    """The target's keys which stay as they were built, and are not filled by torch itself."""
+    made = {key for family in mapping.families for link in family.links for key in link.targets}
+    return [key for key in mapping.missing if not fills_itself(key, target, made)]
+
+
 def _is_whole(mapping: links.Mapping, headers: tuple[Header, Header]) -> bool:
     """Whether equal outputs are to be expected: nothing stays as it was built, all can be done, and no op changes what is computed."""
-    made = {key for family in mapping.families for link in family.links for key in link.targets}
-    if any(not fills_itself(key, headers[1], made) for key in mapping.missing):
+    if _new(mapping, headers[1]):
         return False
     if any(refused(family.links, *headers) for family in mapping.families):
         return False

@@ -57,7 +57,7 @@ def traced(module: nn.Module, inputs: Inputs, seed: int, *, given: bool = True, 
             outputs = tensors_of(module.eval()(*args, **kwargs))
         except (Exception, SystemExit) as error:  # forward is the user's code
             text = _words(error)
-            hint = "give inputs which both models take: --probe-input 1x3x224x224, or pkg.module:inputs"
+            hint = "give inputs which both models take: --probe-input 1x3x224x224, or pkg.module:inputs for token ids and masks"
             raise ModelError(f"{type(module).__name__} failed on the probe's inputs: {type(error).__name__}: {text}", hint=hint) from error
     return Trace(tuple(seen.calls), tuple(seen.results), tuple(tensor.detach().clone() for tensor in outputs))
 

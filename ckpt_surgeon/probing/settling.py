@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from ckpt_surgeon.mapping.links import Family, Mapping
 from ckpt_surgeon.probing.groups import Group, Way
 from ckpt_surgeon.spec import Header
 
-__all__ = ["CERTAIN", "doubted", "settled", "with_families"]
+__all__ = ["CERTAIN", "doubted", "settled", "with_families", "without_links"]
 
 CERTAIN = 1.0
 
@@ -47,3 +47,11 @@ def with_families(families: Iterable[Family], source: Header, target: Header) ->
 def _without(family: Family, taken: set[str]) -> Family:
     free = [each for each in family.alternatives if not any(key in taken for link in each.links for key in link.sources)]
     return replace(family, alternatives=tuple(free))
+
+
+def without_links(family: Family, made: Collection[str], used: Collection[str]) -> Family:
+    """The decision without the links whose ends are decided otherwise."""
+    kept = tuple(
+        link for link in family.links if not any(key in made for key in link.targets) and not any(key in used for key in link.sources)
+    )
+    return family if len(kept) == len(family.links) else replace(family, links=kept, alternatives=())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.mapping.links import Family, Mapping
 from ckpt_surgeon.probing.gaps import EQUAL, Gaps
 from ckpt_surgeon.probing.groups import Group, Links, is_open, open_groups
 from ckpt_surgeon.probing.leftovers import SAME, found_by_value
-from ckpt_surgeon.probing.settling import CERTAIN, with_families
+from ckpt_surgeon.probing.settling import CERTAIN, with_families, without_links
 
 __all__ = ["valued"]
 
@@ -37,7 +36,7 @@ def valued(mapping: Mapping, source: Reader, target: Reader, least: float) -> Ma
     new = found_by_value(*pools, source, target, links)
     made = {key for family in new for link in family.links for key in link.targets}
     used = {key for family in new for link in family.links for key in link.sources}
-    kept = [family if not is_open(family, least) else _without(family, made, used) for family in left.families]
+    kept = [family if not is_open(family, least) else without_links(family, made, used) for family in left.families]
     return with_families([*kept, *new], *headers)
 
 
@@ -72,9 +71,3 @@ def _pool(keys: tuple[str, ...], families: list[Family], side: str) -> list[str]
     """The keys, and those of open decisions without an op."""
     plain = (link for family in families for link in family.links if link.change is None)
     return list(dict.fromkeys((*keys, *(key for link in plain for key in getattr(link, side)))))
-
-
-def _without(family: Family, made: set[str], used: set[str]) -> Family:
-    """The decision without the links whose ends are decided otherwise."""
-    kept = tuple(link for link in family.links if made.isdisjoint(link.targets) and used.isdisjoint(link.sources))
-    return family if len(kept) == len(family.links) else replace(family, links=kept, alternatives=())

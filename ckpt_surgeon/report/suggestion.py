@@ -46,6 +46,7 @@ class SuggestionReport:
             "source": self.source,
             "target": self.target,
             "settled": found.is_settled,
+            "confirmed": found.is_confirmed,
             "confidence": found.confidence,
             "size": found.size,
             "text": found.text,
@@ -63,7 +64,7 @@ class SuggestionReport:
         count = len(found.rules.rules)
         rules = f"{count} rule{'s' if count != 1 else ''}, {found.size} names and ops"
         sure = f"the least sure has a confidence of {_sure(found.confidence)}"
-        tone: Tone = "good" if found.is_settled else "bad"
+        tone: Tone = "good" if found.is_settled and found.is_confirmed is not False else "bad"
         lines: list[Block] = [Line(f"{loaded} of {wanted} keys are settled: {rules}; {sure}", tone)]
         return [*lines, Line(f"wrote {escape(self.out)}")] if self.out is not None else lines
 

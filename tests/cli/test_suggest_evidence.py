@@ -30,6 +30,39 @@ class Mixer(nn.Module):
         return self.head((x + channels(torch.tanh(x))).mean(1))
 
 
+class Deep(nn.Module):
+    def __init__(self, depth, classes=3):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + torch.tanh(layer(x))
+        return self.head(x)
+
+
+class Wanting(Deep):
+    def forward(self, x, *, mask):
+        return super().forward(x * mask)
+
+
+def two():
+    return Deep(2)
+
+
+def three():
+    return Deep(3)
+
+
+def other_classes():
+    return Deep(2, 5)
+
+
+def wanting():
+    return Wanting(2)
+
+
 def source():
     return Mixer("a", "b")
 
@@ -78,6 +111,60 @@ def test_a_probe_settles_it(pair, source, inputs):
     assert invoke("remap", "source.pt", "--rules", "found.yaml", "--target", "pair:target", "-o", "out.pt").exit_code == 0
 
 
+def test_without_an_input_one_is_drawn_for_the_first_layers_and_told(pair):
+    done = invoke("suggest", "pair:source", "pair:target", "--probe", "-o", "found.yaml")
+    assert done.exit_code == 0, done.output
+    assert "run on 2x8x8, drawn for their first layers (--probe-input gives another)" in done.stdout
+    assert '"a.{leaf}": "zinc.{leaf}"' in (pair / "found.yaml").read_text()
+
+
+def test_where_no_input_is_found_it_is_said_how_to_give_one(pair):
+    done = invoke("suggest", "pair:wanting", "pair:wanting", "--probe")
+    assert done.exit_code == 4
+    assert "no input was found which both models take; tried 2x8x8, 2x8, 2x8x8x8" in done.stderr
+    assert "give one: --probe-input 1x3x224x224, or pkg.module:inputs" in done.stderr
+
+
+@pytest.mark.parametrize("source", [("pair:two",), ("two.pt", "--source-model", "pair:two")])
+def test_outputs_which_differ_are_said_not_to_confirm_and_end_with_1(pair, source):
+    torch.save(importlib.import_module("pair").two().state_dict(), "two.pt")
+    assert invoke("suggest", source[0], "pair:three").exit_code == 0
+    done = invoke("suggest", source[0], "pair:three", *source[1:], "--probe", "--probe-input", "2x8", "--format", "json")
+    assert done.exit_code == 1, done.output
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    assert (document["settled"], document["confirmed"]) == (True, False)
+    (remark,) = document["remarks"]
+    assert remark.startswith("the probe does not confirm these rules: both models' outputs differ by")
+    assert "layers.2" in remark
+    assert "tried: the rules as they are" in remark
+
+
+@pytest.mark.parametrize(("words", "confirmed"), [(PROBE, True), ((), None)])
+def test_the_document_tells_whether_the_outputs_are_equal(pair, words, confirmed):
+    document = json.loads(invoke("suggest", "pair:source", "pair:target", *words, "--format", "json").stdout)
+    assert document["confirmed"] is confirmed
+
+
+def test_a_head_for_other_classes_which_hides_the_outputs_ends_with_0(pair):
+    done = invoke("suggest", "pair:two", "pair:other_classes", "--probe", "--probe-input", "2x8", "--format", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["confirmed"] is None
+
+
+def test_names_which_lie_are_seen_through_by_values(pair):
+    weights = torch.load("source.pt")
+    swapped = {"a": "b", "b": "a"}
+    torch.save({".".join(swapped.get(word, word) for word in key.split(".")): value for key, value in weights.items()}, "target.pt")
+    assert invoke("suggest", "source.pt", "target.pt").exit_code == 0
+    done = invoke("suggest", "source.pt", "target.pt", "--values", "-o", "found.yaml")
+    assert done.exit_code == 0
+    assert "4 are elsewhere, and turned there" in done.stdout
+    assert "the values are equal there, and not where names say" in (pair / "found.yaml").read_text()
+    assert invoke("remap", "source.pt", "--rules", "found.yaml", "-o", "out.pt").exit_code == 0
+    assert invoke("diff", "out.pt", "target.pt", "--values").exit_code == 0
+
+
 def test_values_settle_it_where_both_sides_have_them(pair):
     weights = torch.load("source.pt")
     names = {"a": "zinc", "b": "tin"}
@@ -101,7 +188,6 @@ def test_the_document_has_the_remarks_of_the_probe(pair):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--probe",), 2, "--probe-input"),
         (("--probe-input", "2x8x8"), 2, "--probe"),
         (("--source-model", "pair:source"), 2, "--source-model is for --probe"),
         (("--probe", "--probe-input", "2x9"), 4, "failed on the probe's inputs"),
@@ -188,9 +274,10 @@ def test_a_damaged_file_is_told_with_its_name(pair, name):
         (
             ("source.pt", "pair:target", "--probe-input", "2x8x8", "--source-model", "pair:source"),
             2,
-            "--probe and --probe-input go together",
+            "--probe-input is for --probe",
         ),
-        (("source.pt", "pair:target", "--probe", "--source-model", "pair:source"), 2, "--probe and --probe-input go together"),
+        (("source.pt", "pair:target", "--source-model", "pair:source"), 2, "--source-model is for --probe"),
+        (("source.pt", "pair:target", "--probe", "--probe-input", "0x6x8", "--source-model", "pair:source"), 4, "0x6x8 is empty"),
         (("source.pt", "source.pt", *PROBE, "--source-model", "pair:source"), 4, "TARGET has no code to run"),
         (("source.pt", "pair:target", *PROBE, "--source-model", "source.pt"), 4, "the source's model is no model"),
         (("source.pt", "pair:target", *PROBE, "--source-model", "pair:target"), 4, "SOURCE does not fit Mixer"),

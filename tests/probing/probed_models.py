@@ -10,7 +10,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Attention", "Chain", "Encoder", "Llama", "Mixer", "Packed", "Turned", "Twins", "equal_outputs", "part", "saved", "trained"]
+__all__ = [
+    "Attention",
+    "Chain",
+    "Encoder",
+    "Llama",
+    "Mixer",
+    "Packed",
+    "Turned",
+    "Twins",
+    "equal_outputs",
+    "numbers",
+    "part",
+    "saved",
+    "trained",
+]
 
 
 def part(**children: nn.Module | nn.Parameter) -> nn.Module:
@@ -19,6 +33,11 @@ def part(**children: nn.Module | nn.Parameter) -> nn.Module:
     for name, child in children.items():
         setattr(module, name, child)
     return module
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers, the same for each seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def trained(module: nn.Module, seed: int = 1) -> nn.Module:

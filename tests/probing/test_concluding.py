@@ -6,7 +6,7 @@ import pytest
 
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.probing.bench import Result
-from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, reason, told
+from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_confirmed, reason, told
 from ckpt_surgeon.probing.deciding import Trial, Verdict
 from ckpt_surgeon.probing.groups import Group, Links
 from ckpt_surgeon.probing.running import Call
@@ -30,6 +30,9 @@ def result(distance: float | None, known: Sequence[int]) -> Result:
 
 ALL = (1, 1, 1, 1, 1, 1)
 LOST = (1, 1, 1, 1, 0, 0)
+UNSURE = "the probe does not confirm these rules: "
+DIFFER = "both models' outputs differ by 0.31 on a random input"
+APART = "the outputs of both models cannot be compared"
 GROUP = Group((0,), ((links("q", "a"), links("q", "b")),), ())
 FIRST, SECOND = ((links("q", "a"),), (links("q", "b"),))
 
@@ -121,10 +124,48 @@ class TestAstray:
     [
         (result(2e-7, ALL), "both models' outputs are equal to 2e-07 on a random input"),
         (result(0.0, ALL), "both models' outputs are equal on a random input"),
-        (result(0.31, LOST), "both models' outputs differ by 0.31 on a random input; o is the first part which is given something else"),
-        (result(0.31, ALL), "both models' outputs differ by 0.31 on a random input"),
-        (result(None, ALL), "the outputs of both models cannot be compared"),
+        (result(0.31, LOST), f"{UNSURE}{DIFFER}; o is the first part which is given something else; tried: the rules as they are"),
+        (result(0.31, ALL), f"{UNSURE}{DIFFER}; tried: the rules as they are"),
+        (result(5e-4, ALL), f"{UNSURE}both models' outputs differ by 0.0005 on a random input; tried: the rules as they are"),
+        (result(None, ALL), f"{UNSURE}{APART}; tried: the rules as they are"),
+        (result(None, LOST), f"{UNSURE}{APART}; o is the first part which is given something else; tried: the rules as they are"),
     ],
 )
 def test_the_whole_is_told_in_a_sentence(final: Result, text: str) -> None:
     assert told(final) == text
+    assert is_confirmed(final, ()) == (not text.startswith(UNSURE))
+
+
+def test_what_is_new_and_what_was_tried_is_told() -> None:
+    text = told(result(0.31, ALL), ["head.weight"], ["2 open decisions"])
+    assert text == f"{UNSURE}{DIFFER}; new there, and as it was built: head; tried: the rules as they are, 2 open decisions"
+
+
+@pytest.mark.parametrize(
+    ("final", "missing", "confirmed"),
+    [
+        (result(0.0, ALL), (), True),
+        (result(0.0, ALL), ("head.weight",), True),
+        (result(0.31, ALL), ("head.weight",), False),
+        (result(None, ALL), (), False),  # nothing is new, and yet nothing can be compared
+        (result(None, ALL), ("head.weight",), None),
+        (result(None, LOST), ("head.weight",), False),  # it went astray before the head
+        (result(None, LOST), ("k.weight",), None),
+    ],
+)
+def test_outputs_which_cannot_be_compared_for_what_is_new_are_neither(
+    final: Result, missing: Sequence[str], confirmed: bool | None
+) -> None:
+    assert is_confirmed(final, missing) is confirmed
+    assert told(final, missing).startswith(UNSURE) == (confirmed is False)
+
+
+@pytest.mark.parametrize(
+    ("known", "missing", "text"),
+    [
+        (ALL, ("head.weight",), "every part is given what the source's are; new there, and as it was built: head"),
+        (LOST, ("k.weight", "k.bias"), "o is the first part which is given something else; new there, and as it was built: k"),
+    ],
+)
+def test_how_far_both_agree_is_told_where_new_parts_hide_the_rest(known: Sequence[int], missing: Sequence[str], text: str) -> None:
+    assert told(result(None, known), missing) == f"{APART}; {text}"

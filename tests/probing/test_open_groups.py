@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from ckpt_surgeon.mapping.links import Alternative, Change, Family, Link, Mapping
-from ckpt_surgeon.probing.groups import Group, open_groups, square_groups
+from ckpt_surgeon.probing.groups import Group, open_groups
 from ckpt_surgeon.probing.layouts import layouts, turned
+from ckpt_surgeon.probing.second_looks import second_looks
 from ckpt_surgeon.probing.settling import CERTAIN, doubted, settled, with_families
 from ckpt_surgeon.probing.spare import spare_families
 from ckpt_surgeon.spec import Header, TensorSpec
@@ -135,7 +136,9 @@ class TestLayouts:
     def test_square_matrices_are_asked_about_together_then_by_their_last_names(self) -> None:
         families = [family("x", "a"), family("y", "b"), Family((Link(("c.w",), ("z.weight",)),), 1.0, "")]
         source = header(a_weight=(8, 8), b_weight=(4, 8), c_w=(6, 6))
-        assert [group.members for group in square_groups(families, source)] == [(0, 2), (0,), (2,)]
+        looks = list(second_looks(families, source, header(x_weight=(8, 8), y_weight=(4, 8), z_weight=(6, 6))))
+        assert [look.group.members for look in looks] == [(0, 2), (0,), (2,)]
+        assert {look.what for look in looks} == {"square matrices transposed"}
 
 
 class TestSpare:

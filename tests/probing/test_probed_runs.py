@@ -98,6 +98,11 @@ class TestOutputs:
         assert "differ by inf" in found.remarks[0]
 
 
+class _Cached(_Pair):
+    def forward(self, x: Tensor, before: Tensor) -> Any:
+        return super().forward(torch.cat([before, x]))
+
+
 class _Formed(_Pair):
     def __init__(self, form: Callable[[Tensor], Any], *names: str) -> None:
         super().__init__(*names)
@@ -108,24 +113,32 @@ class _Formed(_Pair):
 
 
 class TestInputs:
-    def test_are_several(self) -> None:
-        found = probed(trained(_TwoInputs("b", "a")), _TwoInputs("tin", "zinc"), "2x8,2x8")
+    @pytest.mark.parametrize("inputs", ["2x8,2x8", None])
+    def test_are_several(self, inputs: Any) -> None:
+        found = probed(trained(_TwoInputs("b", "a")), _TwoInputs("tin", "zinc"), inputs)
         assert taken(found) == {"tin": "b", "zinc": "a"}
 
     def test_are_given_by_name(self) -> None:
         found = probed(trained(_TwoInputs("b", "a")), _TwoInputs("tin", "zinc"), {"right": numbers(2, 8), "left": 2 * numbers(2, 8)})
         assert taken(found) == {"tin": "b", "zinc": "a"}
 
-    @pytest.mark.parametrize("inputs", ["2x8", "2x8,2x8,2x8", {"left": numbers(2, 8)}, {"other": numbers(2, 8)}, None])
+    @pytest.mark.parametrize("inputs", ["2x8", "2x8,2x8,2x8", {"left": numbers(2, 8)}, {"other": numbers(2, 8)}])
     def test_which_do_not_fit_are_a_model_error_with_a_hint(self, inputs: Any) -> None:
         with pytest.raises(ModelError, match="_TwoInputs failed on the probe's inputs: TypeError") as error:
             probed(_TwoInputs("b", "a"), _TwoInputs("tin", "zinc"), inputs)
         assert "--probe-input" in error.value.hint
         assert error.value.exit_code == 4
 
-    def test_of_no_elements_tell_nothing(self) -> None:
-        found = probed(trained(_Pair("b", "a")), _Pair("tin", "zinc"), "0x8")
-        assert set(found.open_targets) == {"tin.weight", "tin.bias", "zinc.weight", "zinc.bias"}
+    @pytest.mark.parametrize(
+        "inputs", ["0x8", "2x8,0x8", "2x0x8", torch.zeros(0, 8), (torch.zeros(0, 8),), {"x": torch.zeros(2, 0)}, lambda: [torch.zeros(0)]]
+    )
+    def test_of_no_elements_are_refused(self, inputs: Any) -> None:
+        with pytest.raises(ModelError, match="empty: no outputs would tell anything"):
+            probed(trained(_Pair("b", "a")), _Pair("tin", "zinc"), inputs)
+
+    def test_of_which_one_is_empty_are_taken(self) -> None:
+        found = probed(trained(_Cached("b", "a")), _Cached("tin", "zinc"), (numbers(2, 8), torch.zeros(0, 8)))
+        assert taken(found) == {"tin": "b", "zinc": "a"}
 
     def test_of_double_precision_do_for_models_of_it(self) -> None:
         found = probed(trained(_Pair("b", "a")).double(), _Pair("tin", "zinc").half(), numbers(2, 8).double())
@@ -401,4 +414,6 @@ class TestAHeadForOtherClasses:
         found = probed(trained(_Headed("a", "b", 5)), _Headed("a", "b", 7), "2x8")
         assert found.is_settled
         assert taken(found) == {"a": "a", "b": "b"}
-        assert found.remarks == ("the outputs of both models cannot be compared",)
+        (remark,) = found.remarks
+        assert remark.startswith("the outputs of both models cannot be compared; every part is given what the source's are")
+        assert remark.endswith("new there, and as it was built: head")

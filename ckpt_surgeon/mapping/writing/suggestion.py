@@ -38,7 +38,8 @@ class Suggestion:
 
     text: the rules file, with the questions as comments. plan: what the rules make of the source; None where nothing is settled.
     families: the decisions which are rules. missing: target keys which nothing is to fill; unused: source keys which are left out.
-    remarks: what evidence beyond the headers says of the whole.
+    remarks: what evidence beyond the headers says of the whole. is_confirmed: whether runs of both models give equal outputs; None
+    where none were asked for, or new parts keep outputs from being compared.
     """
 
     rules: Rules
@@ -49,6 +50,7 @@ class Suggestion:
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    is_confirmed: bool | None = None
 
     @property
     def is_settled(self) -> bool:
