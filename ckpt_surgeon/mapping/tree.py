@@ -70,6 +70,14 @@ class Node:
         """The numbers in the path, in order."""
         return _numbers(self.path)
 
+    @property
+    def unwrapped(self) -> Node:
+        """The part within wrappers of a single part: whether `0` or `0.attn` is at hand, it is the same."""
+        node = self
+        while len(node.children) == 1:
+            node = node.children[0]
+        return node
+
     def __iter__(self) -> Iterator[Node]:
         return iter(self.children)
 
