@@ -167,7 +167,7 @@ def _turnable(lines: Sequence[Line]) -> bool:
     outermost = len(first.left.numbers) == len(first.right.numbers) == 1
     if len(lines) < 2 or not outermost or first.left.signature != last.left.signature:
         return False
-    return first.left.path[-1].isdigit() != first.right.path[-1].isdigit()
+    return first.left.name.isdigit() != first.right.name.isdigit()
 
 
 def _holds(decision: Decision, run: Run, found: tuple[float, tuple[Line, ...]]) -> bool:

@@ -25,7 +25,7 @@ def doubted(matches: Sequence[Match]) -> list[Match]:
 
 def _doubt(match: Match, rotary: bool) -> Match:
     target, source = match.targets[0], match.sources[0]
-    names = [node.path[-1] for node in (target, source)]
+    names = [node.name for node in (target, source)]
     if match.form == "plain" and (BY_HEADS in names[0]) != (BY_HEADS in names[1]):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_PACKED)
     if match.form == "plain" and rotary and names[0] != names[1] and _is_query_or_key(target) and _is_query_or_key(source):

@@ -90,7 +90,7 @@ class Kinship:
 
 
 def _nearness(module: Node, other: Node) -> float:
-    numbers = _DIGITS.findall(module.path[-1]) == _DIGITS.findall(other.path[-1])
+    numbers = _DIGITS.findall(module.name) == _DIGITS.findall(other.name)
     return 0.5 * (module.path[:-1] == other.path[:-1]) + 0.5 * numbers
 
 

@@ -34,7 +34,7 @@ def _places(nodes: Sequence[Node]) -> tuple[str, ...]:
 
 def _place(path: tuple[str, ...]) -> str:
     """The path without the numbers of repetitions; one which is part of the module's own name (`conv1`) stays."""
-    *parents, name = path
+    *parents, name = path or ("",)
     return ".".join([*(_DIGITS.sub("#", segment) for segment in parents), "#" if name.isdigit() else name])
 
 

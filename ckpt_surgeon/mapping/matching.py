@@ -29,6 +29,8 @@ _STRANGE = 0.2  # what speaks against a match and can't make it unsure by itself
 
 def match(source: Header, target: Header) -> Mapping:
     """The mapping of `source` to `target`, from keys, shapes, dtypes and order alone."""
+    if not source.tensors or not target.tensors:
+        return Mapping((), tuple(target), tuple(source))
     trees = Trees()
     left, right = trees.tree(target), trees.tree(source)
     found = _namesakes(left, right) if _keep_their_names(source, target) else _aligned(left, right)

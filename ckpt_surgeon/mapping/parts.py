@@ -52,7 +52,7 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
         is_named = len(named) == 1 and word in _last(named[0])
         if len(named) != 1 or (not is_named and named[0].signature in own):
             continue  # what is not named so may as well be the one of its shape which stands among the parts
-        by_heads = BY_HEADS in named[0].path[-1]
+        by_heads = BY_HEADS in named[0].name
         confidence = _EITHER_WAY if by_heads else _NAMED if is_named else _UNNAMED
         doubt = "the whole may hold its parts head by head" if by_heads else ""
         yield group, named[0], form, confidence, doubt
@@ -91,7 +91,7 @@ def _bear_its_roles(group: Sequence[Node], whole: Node) -> bool:
 def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterator[_Found]:
     named: dict[str, list[Node]] = {}
     for node in parts:
-        named.setdefault(node.path[-1], []).append(node)
+        named.setdefault(node.name, []).append(node)
     rows = [run for nodes in named.values() for run in runs(nodes) if len(run) > 1]
     for whole in wholes:
         shape = main(whole).spec.shape

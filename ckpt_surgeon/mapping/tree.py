@@ -61,6 +61,11 @@ class Node:
     first: int
 
     @property
+    def name(self) -> str:
+        """The last segment of the path; empty for the root."""
+        return self.path[-1] if self.path else ""
+
+    @property
     def pattern(self) -> str:
         """The path with its numbers left out: equal for the repetitions of one place."""
         return _pattern(self.path)
