@@ -62,8 +62,13 @@ def runs(nodes: Iterable[Node]) -> list[Run]:
 
 def _akin(left: Node, right: Node) -> bool:
     """Whether two parts of one pattern repeat each other, wrapped or not: `blocks.0.0` may be a layer and `blocks.0.1` an attention."""
-    names, others = ({_DIGITS.sub("#", node.name) for node in part.unwrapped.children or part.children} for part in (left, right))
-    return names == others or not names.isdisjoint(others)
+    names, others = _names(left), _names(right)
+    inner, other_inner = _names(left.unwrapped), _names(right.unwrapped)
+    return names == others or any(not one.isdisjoint(two) for one, two in ((names, others), (inner, others), (names, other_inner)))
+
+
+def _names(part: Node) -> set[str]:
+    return {_DIGITS.sub("#", child.name) for child in part.children}
 
 
 def line_up(left: Run, right: Run, likeness: Likeness, least: float) -> tuple[float, tuple[Line, ...]]:

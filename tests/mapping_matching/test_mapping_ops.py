@@ -154,3 +154,21 @@ class TestAHeaderUnderItsOwnNames:
         mapping = match(header(body), header(body | {"stem.weight": (16, 6, 7, 7)}))
         changes = [link.change.op for family in mapping.families for link in family.links if link.change]
         assert changes == ["adapt_in_channels"]
+
+
+@pytest.mark.parametrize(("before", "after", "prefix"), [(49, 196, 0), (51, 198, 2), (54, 201, 5)])
+def test_tokens_beside_the_grid_are_told_where_they_are_not_one(before: int, after: int, prefix: int) -> None:
+    pair = _pair(f"pos_embed | pos_embed | 1x{before}x24 > 1x{after}x24 .")
+    found = surgeon.suggestion(header(pair.source), header(pair.target))
+    grids = {"source_grid": "square", "target_grid": "target"}
+    assert _rules(found) == [{"resample_pos_embed": {"match": "pos_embed", **grids, "prefix_tokens": prefix}}]
+    assert surgeon.diff(header(pair.source), header(pair.target), found.rules).same
+
+
+def test_a_square_stack_is_asked_with_both_ways_as_rules() -> None:
+    source = {f"layers.{i}.experts.{e}.down.weight": (8, 8) for i in range(2) for e in range(3)}
+    target = {f"layers.{i}.experts.down_proj": (3, 8, 8) for i in range(2)}
+    found = surgeon.suggestion(header(source), header(target))
+    (question,) = found.questions
+    assert [[op for entry in answer.entries for op in entry] for answer in question.answers] == [["stack"], ["stack", "transpose"]]
+    assert "transposed" in question.doubt
