@@ -164,7 +164,8 @@ class Evidence:
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
         twin = Weights.twin * (_is_twin(source) and not _is_twin(target))
-        same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
+        names = [part.unwrapped.path[-1:] for part in (target, source)]
+        same = target.path != () and names[0] == names[1] and not names[0][0].isdigit()
         return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
 
 

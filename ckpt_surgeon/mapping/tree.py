@@ -79,6 +79,14 @@ class Node:
         """The numbers in the path, in order."""
         return _numbers(self.path)
 
+    @property
+    def unwrapped(self) -> Node:
+        """The part within wrappers of a single part: whether `0` or `0.attn` is at hand, it is the same."""
+        node = self
+        while len(node.children) == 1:
+            node = node.children[0]
+        return node
+
     def next_to(self, other: Node) -> Node:
         """The same module beside another part; any other part as it is."""
         if self.children:

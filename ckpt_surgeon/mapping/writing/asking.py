@@ -77,6 +77,7 @@ def _entries(links: Sequence[Link], gone: Collection[str], ending: Ending, *, is
     made = {key for link in links for key in link.targets}
     if any(key not in ending.names and key not in made for link in links for key in link.sources):
         return ()
+    gone = set(gone).difference(key for link in links for key in link.sources)
     moves: dict[str, str] = {}
     changes: list[Link] = []
     for link in links:
@@ -111,7 +112,8 @@ def _answer(answer: Answer) -> Iterator[str]:
     if not answer.links:
         yield f"  ## {confidence_text(answer.confidence)}{why}: nothing of the source is it; allow it to be missing"
         return
-    sources = folded([key for link in answer.links for key in link.sources])
+    made = {key for link in answer.links for key in link.targets if key not in link.sources}
+    sources = folded([key for link in answer.links for key in link.sources if key not in made])
     yield f"  ## {confidence_text(answer.confidence)}{why}: from {sources}"
     for line in write_yaml([*answer.entries]).splitlines() if answer.entries else ():
         yield f"  # {line}"
