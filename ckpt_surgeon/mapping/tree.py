@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
@@ -18,6 +18,7 @@ __all__ = ["Node", "Tensor", "Trees"]
 _DOTS = re.compile(r"[./]")  # JAX and TensorFlow separate by slashes
 _INDICES = frozenset(("int64", "bool"))  # of positions, and masks: many a file lacks them, and they are no weights
 _DIGITS = re.compile(r"\d+")
+_MOST_SEGMENTS = 64  # of a path; the longest honest one has some 20, and each is a step of recursion
 Shape = tuple[int, ...]
 
 
@@ -144,8 +145,14 @@ def _own(name: str, layer: str) -> bool:
 
 
 def _inner_dots(key: str) -> list[int]:
-    """Where the paths of the key's ancestors end, that of its own module left out; -1 for the root's."""
-    return [-1, *(match.start() for match in _DOTS.finditer(key))][:-1]
+    """Where the paths of the key's nearest ancestors end, that of its own module left out; -1 for the root's."""
+    return [-1, *(match.start() for match in _DOTS.finditer(key))][-1 - _MOST_SEGMENTS : -1]
+
+
+def _bounded(parents: Sequence[str]) -> list[str]:
+    """The segments; where they are too many, the first of them as one."""
+    over = max(len(parents) - _MOST_SEGMENTS, 0)
+    return [".".join(parents[: over + 1]), *parents[over + 1 :]] if over else list(parents)
 
 
 def _parent(key: str) -> str:
@@ -168,7 +175,7 @@ class Trees:
             *parents, leaf = plain_path(_DOTS.split(key))
             name, role = place(leaf, lone=_parent(key) not in inner)
             branch = root
-            for segment in parents:
+            for segment in _bounded(parents):
                 branch = branch.child(segment)
             branch = branch.child(name) if name else branch
             branch.tensors.append((position, Tensor(key, role, spec)))

@@ -101,8 +101,8 @@ def _fewest(groups: Sequence[_Alike]) -> tuple[list[str], list[str]]:
 
 
 def _patterns(each: _Alike) -> Iterator[str]:
-    """What may stand for a group: itself, the modules in which it stands, the ends of its name; nothing for a name like a pattern."""
-    if _WILD.search(each.members[0]):
+    """What may stand for a group: itself, the modules in which it stands, the ends of its name; nothing for a name which is none."""
+    if _WILD.search(each.members[0]) or not each.pattern:
         return
     segments = each.pattern.split(".")
     yield each.pattern

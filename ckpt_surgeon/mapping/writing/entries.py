@@ -48,7 +48,7 @@ class _Work:
 
 def is_writable(link: Link) -> bool:
     """Whether its targets can be written in a rule, which takes stars and braces for patterns; a name which stays is never written."""
-    return link.sources == link.targets or not any(_WILD.search(key) for key in link.targets)
+    return link.sources == link.targets or not any(not key or _WILD.search(key) for key in link.targets)
 
 
 def entries_of(links: Sequence[Link], unused: Collection[str], source: Header, target: Header, *, literal: Collection[str] = ()) -> Entries:
