@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import merge
 from typing import ClassVar
 
@@ -158,6 +159,7 @@ class Replacer:
         return merge(starting, self.anywhere, key=lambda pair: pair.rank) if self.anywhere else starting
 
 
+@lru_cache(maxsize=4096)
 def _pair(run: str, replacement: str) -> _Pair:
     if run.startswith("re:"):
         raise RulesError(f"replace: {run!r}: a regular expression matches whole keys, not runs of segments", hint="Use `rename` or `sub`.")
