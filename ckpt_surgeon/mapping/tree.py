@@ -17,6 +17,7 @@ __all__ = ["Node", "Tensor", "Trees"]
 
 _DOTS = re.compile(r"[./]")  # JAX and TensorFlow separate by slashes
 _INDICES = frozenset(("int64", "bool"))  # of positions, and masks: many a file lacks them, and they are no weights
+_UNTOLD = frozenset(("tracked", "magnitude"))  # a plain weight has the shape of its direction, and a model with it is the same model
 _DIGITS = re.compile(r"\d+")
 _MOST_SEGMENTS = 64  # of a path; the longest honest one has some 20, and each is a step of recursion
 Shape = tuple[int, ...]
@@ -217,7 +218,7 @@ class Trees:
 
     def _module(self, path: tuple[str, ...], branch: _Branch) -> Node:
         tensors = tuple(tensor for _, tensor in branch.tensors)
-        told = [tensor for tensor in tensors if tensor.role != "tracked"] or list(tensors)
+        told = [tensor for tensor in tensors if tensor.role not in _UNTOLD] or list(tensors)
         counted = [tensor for tensor in told if tensor.spec.dtype.name not in _INDICES]
         shapes = Counter(tensor.sizes for tensor in counted)
         lying = frozenset(Counter(tensor.squeezed for tensor in told).items())
