@@ -74,7 +74,7 @@ def quoted(key: str) -> str:
     """The text of a pattern which matches `key` and nothing else."""
     if key and not key.startswith(REGEX_PREFIX) and not re.search(r"[*{}]", key):
         return key
-    return REGEX_PREFIX + re.escape(key)
+    return REGEX_PREFIX + (re.escape(key) or "(?:)")
 
 
 @lru_cache(maxsize=_CACHE_SIZE)

@@ -21,6 +21,7 @@ _SURE = 0.95
 _TWIN = 0.9  # likeness of parts between which an unsure decision is a question, not a mistake
 _ALIKE = 0.2  # of names
 _NEAR = 0.1  # parts within so much of the best likeness compete with it
+_MOST_PAIRS = 1024  # of parts which are much alike; of more, the most seen is 9, only those of one name are taken for the same
 _TARGET, _SOURCE = 0, 1
 _Known = dict[tuple[int, int], tuple[tuple[Node, Node], list[Match]]]
 
@@ -35,9 +36,9 @@ class _Pools:
 
     def open(self, side: int, nodes: Iterable[Node]) -> None:
         """Put the children of parts in their place."""
-        for node in nodes:
-            self.nodes[side].remove(node)
-            self.nodes[side].extend(node.children)
+        opened = dict.fromkeys(nodes)
+        kept = [node for node in self.nodes[side] if node not in opened]
+        self.nodes[side][:] = [*kept, *(child for node in opened for child in node.children)]
 
     def inner(self, side: int) -> list[Node]:
         return [node for node in self.nodes[side] if node.children]
@@ -78,9 +79,12 @@ class Aligner:
 
     def _step(self, pools: _Pools, side: int, part: Node) -> None:
         """Pair the part's run with one of the other side, or open it, or open the run in which its match lies."""
+        others = pools.inner(1 - side)
+        if not others:
+            return pools.open(side, pools.inner(side))
         run = _run(part, pools.inner(side))
-        pair = self._closest(run.nodes, pools.inner(1 - side))
-        if pair is None or self._better(pair[1], pools.inner(side), self._structure.likeness(*pair)):
+        pair = self._closest(run.nodes, others)
+        if self._better(pair[1], pools.inner(side), self._structure.likeness(*pair)):
             return pools.open(side, run.nodes)
         deep, other_deep = self._structure.deepest(*pair)
         if other_deep is not pair[1]:
@@ -91,11 +95,11 @@ class Aligner:
             pools.open(side, run.nodes)
         return None
 
-    def _closest(self, nodes: Iterable[Node], others: Iterable[Node]) -> tuple[Node, Node] | None:
+    def _closest(self, nodes: Iterable[Node], others: Iterable[Node]) -> tuple[Node, Node]:
         """The two of both sides which are most alike."""
         kinds = {node.signature: node for node in reversed(list(nodes))}
         pairs = [(node, other) for node in kinds.values() for other in others]
-        return max(pairs, key=lambda pair: self._structure.likeness(*pair), default=None)
+        return max(pairs, key=lambda pair: self._structure.likeness(*pair))
 
     def _better(self, other: Node, nodes: Iterable[Node], best: float) -> bool:
         """Whether another of the nodes is clearly more like `other`."""
@@ -107,6 +111,8 @@ class Aligner:
         rivals = self._near(pools.inner(1 - side), part, best)
         own = self._near(pools.inner(side), other, best)
         targets, sources = _even(*((own, rivals) if side == _TARGET else (rivals, own)))
+        if len(targets) * len(sources) > _MOST_PAIRS:
+            return self._pair_namesakes(pools, targets, sources)
         lines = [[line_up(a, b, self._structure.likeness, PAIR) for b in sources] for a in targets]
         fits = [
             [Weights.structure * lines[i][j][0] + self._evidence.known(a.nodes[0], b.nodes[0]) for j, b in enumerate(sources)]
@@ -123,6 +129,18 @@ class Aligner:
             rival = found[decision.rival][1] if decision.rival is not None else ()
             self._descend(pools, decision, found[decision.column][1], rival)
         return bool(decisions)
+
+    def _pair_namesakes(self, pools: _Pools, targets: Sequence[Run], sources: Sequence[Run]) -> bool:
+        """Pair, of too many parts to be compared one by one, those of one name which are much alike; open all others."""
+        named = {node.path[pools.depths[_SOURCE] :]: node for run in sources for node in run.nodes}
+        pairs = [(node, named.get(node.path[pools.depths[_TARGET] :])) for run in targets for node in run.nodes]
+        lines = [Line(a, b, True) for a, b in pairs if b is not None and self._structure.likeness(a, b) >= _TWIN]
+        paired = {node for line in lines for node in (line.left, line.right)}
+        for side, units in ((_TARGET, targets), (_SOURCE, sources)):
+            pools.open(side, (node for run in units for node in run.nodes if node not in paired))
+        if lines:
+            self._descend(pools, Decision(0, 0, 1.0, None, 1.0), lines, ())
+        return True
 
     def _near(self, nodes: Sequence[Node], other: Node, best: float) -> list[Run]:
         likeness = self._structure.likeness
@@ -186,7 +204,7 @@ def _even(targets: list[Run], sources: list[Run]) -> tuple[list[Run], list[Run]]
 
 
 def _run(node: Node, nodes: Iterable[Node]) -> Run:
-    return next(run for run in runs(nodes) if node in run.nodes)
+    return next(run for run in runs(other for other in nodes if other.pattern == node.pattern) if node in run.nodes)
 
 
 def _rest(node: Node, done: set[Node]) -> list[Node]:

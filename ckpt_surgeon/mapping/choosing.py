@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ckpt_surgeon.mapping.assigning import assign
 from ckpt_surgeon.mapping.calibration import Weights, chance
 from ckpt_surgeon.mapping.runs import Run
-from ckpt_surgeon.mapping.tree import Node
 from ckpt_surgeon.mapping.words import likeness, meanings, without
 
 __all__ = ["Decision", "Orders", "choose", "renumbered"]
@@ -85,15 +84,8 @@ def _telling(units: Sequence[Run], depth: int) -> list[tuple[str, ...]]:
 
 
 def _words(run: Run, depth: int) -> tuple[str, ...]:
-    words = meanings((*run.nodes[0].beside, *_unwrapped(run.nodes[0]).path[depth:]))
+    words = meanings((*run.nodes[0].beside, *run.nodes[0].unwrapped.path[depth:]))
     return tuple(word for word in words if not word.isdigit()) if len(run) > 1 else words
-
-
-def _unwrapped(node: Node) -> Node:
-    """The part within wrappers of a single part: whether `0` or `0.attn` is at hand, what is in it tells."""
-    while len(node.children) == 1:
-        node = node.children[0]
-    return node
 
 
 def _places(targets: Sequence[Run], sources: Sequence[Run], orders: Orders) -> list[list[float]]:

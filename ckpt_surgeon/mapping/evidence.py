@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ckpt_surgeon.mapping.calibration import Weights
 from ckpt_surgeon.mapping.choosing import Orders
@@ -62,6 +63,7 @@ class Lexicon:
         return count / (max(len(self._targets[target] - {own}), len(self._sources[source] - {own})) + 1)
 
 
+@lru_cache(maxsize=1 << 16)
 def _stems(part: Node) -> tuple[Stem, Stem]:
     """The last and the two last words of a part's name, with what kind of part it is."""
     kind: Stem = ()
@@ -164,7 +166,8 @@ class Evidence:
     def known(self, target: Node, source: Node) -> float:
         """What the names of two parts score for being matched elsewhere, or for being the same letter by letter."""
         twin = Weights.twin * (_is_twin(source) and not _is_twin(target))
-        same = target.path[-1:] == source.path[-1:] and not target.path[-1:][0].isdigit() if target.path else False
+        names = [part.unwrapped.path[-1:] for part in (target, source)]
+        same = target.path != () and names[0] == names[1] and not names[0][0].isdigit()
         return Weights.learned * self.lexicon.share(target, source) + Weights.same_name * same - twin
 
 
@@ -192,5 +195,6 @@ def _own_name(module: Node) -> str:
     return next((segment for segment in reversed(module.path) if not segment.isdigit()), "")
 
 
+@lru_cache(maxsize=1 << 16)
 def _is_twin(part: Node) -> bool:
     return not TWINS.isdisjoint(meanings(part.path))

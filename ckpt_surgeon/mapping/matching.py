@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from ckpt_surgeon.mapping.adapters import with_adapters, without_adapters
 from ckpt_surgeon.mapping.aligning import Aligner
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
 from ckpt_surgeon.mapping.choosing import Orders
@@ -33,10 +34,11 @@ def match(source: Header, target: Header) -> Mapping:
     if not source.tensors or not target.tensors:
         return Mapping((), tuple(target), tuple(source))
     trees = Trees()
-    weights, averages = without_slots(source)
+    base, adapters = without_adapters(source, target)
+    weights, averages = without_slots(base)
     left, right = trees.tree(target), trees.tree(weights)
     found = _namesakes(left, right) if _keep_their_names(weights, target) else _aligned(left, right)
-    made = asked(families(doubted(turn(found))), averages)
+    made = with_adapters(asked(families(doubted(turn(found))), averages), adapters)
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}

@@ -22,7 +22,7 @@ _SURE = 0.95  # of matches which may tell of others
 _NEAR = 0.5  # to a matched sibling, in the same parent and of the same number
 _FOREIGN = "no name, and nothing near, speaks for it"
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
-_MOST_PAIRS = 4096  # of modules of the same shapes in one place; more are no question of shapes
+_MOST_PAIRS = 2048  # of modules in one place; more, the most seen is 1464, are no question of shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,16 @@ def match_modules(nodes: Pools, found: Sequence[Match], context: Context, eviden
     fused = match_parts(*_unmatched(found, nodes))
     context = context.knowing(fused)
     matches = [*found, *fused]
+    alike = _same_shapes(matches, nodes, context, evidence)
     for _ in range(_MOST_ROUNDS):
-        new = [match for match in _same_shapes(matches, nodes, context, evidence) if match.confidence >= _SURE]
-        matches += _capped(new, matches[len(found) :])
+        new = [match for match in alike if match.confidence >= _SURE]
         if not new:
             break
+        matches += _capped(new, matches[len(found) :])
+        alike = _same_shapes(matches, nodes, context, evidence)
     least = 0.0 if last else _LEAST
-    for step in (_same_shapes, _turned_shapes, _other_shapes):
+    matches += _capped([match for match in alike if match.confidence > least], matches[len(found) :])
+    for step in (_turned_shapes, _other_shapes):
         new = [match for match in step(matches, nodes, context, evidence) if match.confidence > least]
         matches += _capped(new, matches[len(found) :])
     return matches
@@ -131,12 +134,24 @@ def _tempered(match: Match, context: Context, evidence: Evidence, kinship: Kinsh
 
 def _crowd(nodes: Pools) -> list[Match]:
     """Of too many modules of the same shapes to be compared one by one, those of the same name or of the same place in a run."""
-    named = {node.path: node for node in nodes[1]}
-    matches = [Match((node,), (named[node.path],), 1.0, "the same name") for node in nodes[0] if node.path in named]
-    left, right = (runs(side) for side in _unmatched(matches, nodes))
+    inner, other_inner = map(_shared_start, nodes)
+    named = {node.path[other_inner:]: node for node in nodes[1]}
+    pairs = ((node, named.get(node.path[inner:])) for node in nodes[0])
+    matches = [Match((node,), (other,), 1.0, "the same name") for node, other in pairs if other is not None]
+    rest = _unmatched(matches, nodes)
+    if any(len({node.pattern for node in side}) != 1 for side in rest):
+        return matches
+    left, right = map(runs, rest)
     if len(left) == len(right) == 1 and len(left[0]) == len(right[0]):
         matches += [Match((a,), (b,), _SURE, "the same place") for a, b in zip(left[0].nodes, right[0].nodes, strict=True)]
     return matches
+
+
+def _shared_start(nodes: Sequence[Node]) -> int:
+    """With how many segments all paths start."""
+    paths = [node.path for node in nodes]
+    first, last = min(paths), max(paths)  # in between all start as both do
+    return next((n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), min(len(first), len(last)))
 
 
 def _fit(targets: Run, sources: Run, evidence: Evidence, kinship: Kinship) -> float:

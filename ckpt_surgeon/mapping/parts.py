@@ -108,9 +108,10 @@ def _groups(nodes: Iterable[Node]) -> Iterator[tuple[tuple[str, ...], tuple[Node
     """Siblings whose names say that they are the parts of one whole, in its order."""
     families: dict[tuple[tuple[str, ...], str], dict[str, Node]] = {}
     for node in nodes:
+        own = _last(node)
         for letters, *_ in _GROUPS:
             for letter in letters:
-                if letter in _last(node):
+                if letter in own:
                     families.setdefault((node.path[:-1], letters[-1]), {})[letter] = node
     for members in families.values():
         for letters, words, needed in _GROUPS:
@@ -138,13 +139,15 @@ def _stacks(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterat
     named: dict[str, list[Node]] = {}
     for node in parts:
         named.setdefault(node.name, []).append(node)
-    rows = [run for nodes in named.values() for run in runs(nodes) if len(run) > 1]
+    rows: dict[int, list[Run]] = {}
+    for alike in named.values():
+        for run in runs(alike) if len(alike) > 1 else ():
+            rows.setdefault(len(run), []).append(run)
     for whole in wholes:
         shape = main(whole).spec.shape
-        if len(shape) < 2 or len(whole.tensors) > 1:
+        if len(shape) < 2 or shape[0] not in rows or len(whole.tensors) > 1:
             continue
-        long = [run for run in rows if len(run) == shape[0]]
-        for group, doubt in _stackable(long, whole):
+        for group, doubt in _stackable(rows[shape[0]], whole):
             nodes = tuple(node for nodes in zip(*(run.nodes for run in group), strict=True) for node in nodes)
             yield nodes, whole, form, _EITHER_WAY if doubt else _NAMED, doubt
 

@@ -31,6 +31,7 @@ _ROLES = {
 _AFFIXES = ("weight", "bias")
 _REGISTRY = "parametrizations"  # torch.nn.utils.parametrize
 _ORIGINALS = {"original": "", "original0": "_g", "original1": "_v"}
+_WRAPPED = "base_layer"  # peft's name of a layer which has adapters
 _LETTERS = {"W_": "weight", "b_": "bias"}  # TransformerLens
 _PARTS = {"weight_g": "magnitude", "weight_v": "direction"}  # torch.nn.utils.weight_norm
 
@@ -55,8 +56,9 @@ def place(leaf: str, lone: bool) -> tuple[str, str]:
 
 
 def plain_path(segments: Sequence[str]) -> list[str]:
-    """A key's segments as they are without parametrizations: `conv.parametrizations.weight.original0` -> `conv.weight_g`."""
+    """A key's segments as they are without parametrizations and adapters: `conv.parametrizations.weight.original0` -> `conv.weight_g`."""
+    segments = [segment for segment in segments if segment != _WRAPPED]
     *parents, registry, name, leaf = ("", "", *segments)
     if registry != _REGISTRY or leaf not in _ORIGINALS:
-        return list(segments)
+        return segments
     return [*parents[2:], name + _ORIGINALS[leaf]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from ckpt_surgeon.mapping.tree import Node
 __all__ = ["Line", "Run", "line_up", "runs"]
 
 Likeness = Callable[[Node, Node], float]
+_DIGITS = re.compile(r"\d+")
 _ROUNDING = 1e-9
 
 
@@ -59,9 +61,14 @@ def runs(nodes: Iterable[Node]) -> list[Run]:
 
 
 def _akin(left: Node, right: Node) -> bool:
-    """Whether two parts of one pattern repeat each other: `blocks.0.0` may be a layer and `blocks.0.1` an attention."""
-    names, others = ({node.pattern for node in part.children} for part in (left, right))
-    return names == others or not names.isdisjoint(others)
+    """Whether two parts of one pattern repeat each other, wrapped or not: `blocks.0.0` may be a layer and `blocks.0.1` an attention."""
+    names, others = _names(left), _names(right)
+    inner, other_inner = _names(left.unwrapped), _names(right.unwrapped)
+    return names == others or any(not one.isdisjoint(two) for one, two in ((names, others), (inner, others), (names, other_inner)))
+
+
+def _names(part: Node) -> set[str]:
+    return {_DIGITS.sub("#", child.name) for child in part.children}
 
 
 def line_up(left: Run, right: Run, likeness: Likeness, least: float) -> tuple[float, tuple[Line, ...]]:

@@ -31,8 +31,8 @@ class Structure:
         """From this pair down, child by child, as long as the parts get more alike."""
         while True:
             here = self.likeness(left, right)
-            inner = max(_children(left), key=lambda child: self.likeness(child, right), default=None)
-            other = max(_children(right), key=lambda child: self.likeness(left, child), default=None)
+            inner = max(left.unwrapped.children, key=lambda child: self.likeness(child, right), default=None)
+            other = max(right.unwrapped.children, key=lambda child: self.likeness(left, child), default=None)
             gain = self.likeness(inner, right) - here if inner else 0.0
             other_gain = self.likeness(left, other) - here if other else 0.0
             if inner and gain > _STEP and gain >= other_gain:
@@ -41,10 +41,3 @@ class Structure:
                 right = other
             else:
                 return left, right
-
-
-def _children(node: Node) -> tuple[Node, ...]:
-    """The node's children, wrappers of a single part passed over."""
-    while len(node.children) == 1:
-        node = node.children[0]
-    return node.children

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
@@ -17,7 +17,9 @@ __all__ = ["Node", "Tensor", "Trees"]
 
 _DOTS = re.compile(r"[./]")  # JAX and TensorFlow separate by slashes
 _INDICES = frozenset(("int64", "bool"))  # of positions, and masks: many a file lacks them, and they are no weights
+_UNTOLD = frozenset(("tracked", "magnitude"))  # a plain weight has the shape of its direction, and a model with it is the same model
 _DIGITS = re.compile(r"\d+")
+_MOST_SEGMENTS = 64  # of a path; the longest honest one has some 20, and each is a step of recursion
 Shape = tuple[int, ...]
 
 
@@ -79,6 +81,14 @@ class Node:
         """The numbers in the path, in order."""
         return _numbers(self.path)
 
+    @property
+    def unwrapped(self) -> Node:
+        """The part within wrappers of a single part: whether `0` or `0.attn` is at hand, it is the same."""
+        node = self
+        while len(node.children) == 1:
+            node = node.children[0]
+        return node
+
     def next_to(self, other: Node) -> Node:
         """The same module beside another part; any other part as it is."""
         if self.children:
@@ -136,8 +146,14 @@ def _own(name: str, layer: str) -> bool:
 
 
 def _inner_dots(key: str) -> list[int]:
-    """Where the paths of the key's ancestors end, that of its own module left out; -1 for the root's."""
-    return [-1, *(match.start() for match in _DOTS.finditer(key))][:-1]
+    """Where the paths of the key's nearest ancestors end, that of its own module left out; -1 for the root's."""
+    return [-1, *(match.start() for match in _DOTS.finditer(key))][-1 - _MOST_SEGMENTS : -1]
+
+
+def _bounded(parents: Sequence[str]) -> list[str]:
+    """The segments; where they are too many, the first of them as one."""
+    over = max(len(parents) - _MOST_SEGMENTS, 0)
+    return [".".join(parents[: over + 1]), *parents[over + 1 :]] if over else list(parents)
 
 
 def _parent(key: str) -> str:
@@ -160,7 +176,7 @@ class Trees:
             *parents, leaf = plain_path(_DOTS.split(key))
             name, role = place(leaf, lone=_parent(key) not in inner)
             branch = root
-            for segment in parents:
+            for segment in _bounded(parents):
                 branch = branch.child(segment)
             branch = branch.child(name) if name else branch
             branch.tensors.append((position, Tensor(key, role, spec)))
@@ -202,7 +218,7 @@ class Trees:
 
     def _module(self, path: tuple[str, ...], branch: _Branch) -> Node:
         tensors = tuple(tensor for _, tensor in branch.tensors)
-        told = [tensor for tensor in tensors if tensor.role != "tracked"] or list(tensors)
+        told = [tensor for tensor in tensors if tensor.role not in _UNTOLD] or list(tensors)
         counted = [tensor for tensor in told if tensor.spec.dtype.name not in _INDICES]
         shapes = Counter(tensor.sizes for tensor in counted)
         lying = frozenset(Counter(tensor.squeezed for tensor in told).items())

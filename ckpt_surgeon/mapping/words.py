@@ -18,13 +18,14 @@ _NUMBER_WEIGHT = 0.5
 _ORDER_WEIGHT = 0.4  # of the words' order against the words
 _ABBREVIATED = 0.75  # "proj" and "projection"
 _AKIN = 0.5  # related words
+_MOST_TELLING = 16  # segments of a path from its end, and words of a segment: names are compared word by word
 _SHORTEST_ABBREVIATION = 3  # letters; shorter beginnings are shared by chance
 
 
 @lru_cache(maxsize=1 << 16)
 def meanings(path: tuple[str, ...]) -> tuple[str, ...]:
     """The words of a path's segments in common terms: `("h", "0", "ln_1")` -> `block 0 norm first`."""
-    text = " ".join(word for segment in path for word in terms(segment))
+    text = " ".join(word for segment in path[-_MOST_TELLING:] for word in terms(segment))
     text = f" {text} "
     once = _rephrased(text)
     return tuple((once if once == text else _rephrased(once)).split())
@@ -40,7 +41,7 @@ def _rephrased(text: str) -> str:
 @lru_cache(maxsize=1 << 16)
 def terms(segment: str) -> tuple[str, ...]:
     """The words of one segment in common terms, each by itself: `normFFN2` -> `norm mlp 2`."""
-    pieces = (piece.lower() for piece in _PIECES.findall(segment))
+    pieces = (piece.lower() for piece in _PIECES.findall(segment)[-_MOST_TELLING:])
     return tuple(WORDS.get(piece, piece) for piece in pieces)
 
 

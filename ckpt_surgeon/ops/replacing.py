@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import merge
 from typing import ClassVar
 
@@ -177,6 +178,7 @@ def _any_of(runs: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![^.])(?:{'|'.join(map(re.escape, runs))})(?![^.])")
 
 
+@lru_cache(maxsize=4096)
 def _pair(run: str, replacement: str) -> _Pair:
     if run.startswith("re:"):
         raise RulesError(f"replace: {run!r}: a regular expression matches whole keys, not runs of segments", hint="Use `rename` or `sub`.")

@@ -43,6 +43,9 @@ CHANGES: dict[str, tuple[Shape, Shape, tuple[Change, ...]]] = {
     "kernels last": ((3, 3, 16, 32), (32, 16, 3, 3), (_permute(3, 2, 0, 1),)),
     "kernels first": ((32, 16, 3, 3), (3, 3, 16, 32), (_permute(2, 3, 1, 0),)),
     "depthwise kernels last": ((3, 3, 32, 1), (32, 1, 3, 3), (_permute(2, 3, 0, 1),)),
+    "kernels along a line": ((5, 16, 32), (32, 16, 5), (_permute(2, 1, 0),)),
+    "large kernels of few channels": ((5, 5, 3, 8), (8, 3, 5, 5), (_permute(3, 2, 0, 1),)),
+    "and back": ((8, 3, 5, 5), (5, 5, 3, 8), (_permute(2, 3, 1, 0),)),
     "more channels": ((64, 3, 7, 7), (64, 12, 7, 7), (Change("adapt_in_channels", (("mode", "mean"), ("in_channels", 12))),)),
     "gray": ((64, 3, 7, 7), (64, 1, 7, 7), (Change("adapt_in_channels", (("mode", "sum"), ("in_channels", 1))),)),
     "time": ((64, 3, 7, 7), (64, 3, 4, 7, 7), (Change("inflate", (("mode", "mean"), ("time", 4))),)),
@@ -78,6 +81,8 @@ FITS: dict[str, tuple[Shape, Shape, bool]] = {
     "other channels": ((8, 3, 7, 7), (8, 5, 7, 7), True),
     "time": ((8, 3, 7, 7), (8, 3, 5, 7, 7), True),
     "other classes": ((10, 64), (1000, 64), False),
+    "dims in an order of no known layout": ((2, 3, 4, 5), (5, 3, 2, 4), False),
+    "three dims in another order": ((2, 3, 4), (3, 2, 4), False),
     "other width": ((64, 64), (128, 128), False),
     "another kernel": ((8, 3, 7, 7), (8, 3, 3, 3), False),
     "other features": ((8, 3, 7, 7), (16, 3, 7, 7), False),
@@ -101,6 +106,13 @@ def test_positions_may_be_of_another_number_other_tables_may_not() -> None:
     sides = [(1, 50, 64), (1, 197, 64)]
     assert fit(*(_one(shape, "pos_embed") for shape in sides)) > 0
     assert fit(*(_one(shape, "prompt") for shape in sides)) == NEVER
+
+
+@pytest.mark.parametrize(("before", "after", "prefix"), [(50, 197, 1), (49, 196, 0), (54, 201, 5), (51, 198, 2), (77, 99, 1)])
+def test_tokens_which_are_no_places_leave_squares_on_both_sides(before: int, after: int, prefix: int) -> None:
+    tensors = [Tensor("pos_embed", "", TensorSpec.of("float32", 1, rows, 8)) for rows in (after, before)]
+    (change,) = changes(*tensors)
+    assert dict(change.parameters).get("prefix_tokens", 1) == prefix
 
 
 def test_whole_numbers_and_fractions_never_fit() -> None:

@@ -24,6 +24,7 @@ _LEAVES = ("attn.q", "attn.k", "attn.out", "norm1", "norm2", "fc1", "fc2", "conv
 _SHAPES: tuple[tuple[int, ...], ...] = ((8, 8), (8,), (16, 8), (8, 16), (8, 8, 3, 3), (24, 8))
 _BLOCKS = ("blocks", "layers", "encoder.layer", "stages", "down")
 _layers = st.dictionaries(st.sampled_from(_LEAVES), st.sampled_from(_SHAPES), min_size=1, max_size=5)
+_blocks = st.dictionaries(st.sampled_from(_LEAVES), st.sampled_from(_SHAPES), min_size=2, max_size=5)
 
 
 def _add(shapes: Shapes, place: str, layer: dict[str, tuple[int, ...]]) -> None:
@@ -37,7 +38,7 @@ def _trees(draw: st.DrawFn) -> Shapes:
     shapes: Shapes = {}
     _add(shapes, "stem", draw(_layers))
     for name in draw(st.lists(st.sampled_from(_BLOCKS), min_size=1, max_size=2, unique=True)):
-        layer = draw(_layers)
+        layer = draw(_blocks)
         for index in range(draw(st.integers(1, 4))):
             _add(shapes, f"{name}.{index}", layer)
     shapes |= {"head.weight": (5, 8), "head.bias": (5,)}

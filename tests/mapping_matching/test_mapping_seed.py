@@ -1,5 +1,6 @@
 """The case from which all this comes: a video ResNet-50 with shifted layers, in its wrappers, for other classes and other inputs."""
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -82,6 +83,13 @@ CASES: dict[str, tuple[Shapes, Shapes, list[dict[str, Any]], list[str]]] = {
 }
 
 
+@cache
+def _suggested(name: str, order: str = "natural") -> surgeon.Suggestion:
+    source, target, _, _ = CASES[name]
+    given = dict(sorted(source.items())) if order == "sorted" else source
+    return surgeon.suggestion(header(given), header(target))
+
+
 def _said(found: surgeon.Suggestion) -> list[dict[str, Any]]:
     return [{op: body for op, body in entry.items() if op != "why"} for entry in _parsed(found.text).get("rules") or []]
 
@@ -95,18 +103,16 @@ def _parsed(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CASES)
 class TestTheRules:
     def test_are_those_which_a_person_would_write(self, name: str, order: str) -> None:
-        source, target, rules, missing = CASES[name]
-        given = dict(sorted(source.items())) if order == "sorted" else source
-        found = surgeon.suggestion(header(given), header(target))
+        _, _, rules, missing = CASES[name]
+        found = _suggested(name, order)
         assert _said(found) == rules
         assert _parsed(found.text).get("allow", {}).get("missing", []) == missing
 
     def test_make_a_plan_which_is_complete(self, name: str, order: str) -> None:
         source, target, _, missing = CASES[name]
-        given = dict(sorted(source.items())) if order == "sorted" else source
-        found = surgeon.suggestion(header(given), header(target))
+        found = _suggested(name, order)
         assert found.is_settled
-        plan = surgeon.plan(header(given), found.rules, header(target))
+        plan = surgeon.plan(header(source), found.rules, header(target))
         heads = 2 * len(missing)
         assert len(plan.recipes) == len(target) - heads
         assert len(plan.dropped) == heads
@@ -114,15 +120,13 @@ class TestTheRules:
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_rule_tells_why(name: str) -> None:
-    source, target, _, _ = CASES[name]
-    for rule in surgeon.suggestion(header(source), header(target)).rules.rules:
+    for rule in _suggested(name).rules.rules:
         assert rule.why
         assert rule.why == LEFT or "confidence 0." in rule.why
 
 
 def test_the_text_is_this_to_the_letter() -> None:
-    source, target, _, _ = CASES["from colors to flow, other classes"]
-    assert surgeon.suggestion(header(source), header(target)).text == (
+    assert _suggested("from colors to flow, other classes").text == (
         "version: 1\n"
         "rules:\n"
         '  - drop: "module.new_fc.*"\n'
@@ -137,8 +141,7 @@ def test_the_text_is_this_to_the_letter() -> None:
 
 def test_what_is_suggested_for_one_pair_serves_its_like() -> None:
     """Rules from ten channels to three and other classes hold for any number of classes, too."""
-    source, target, _, _ = CASES["shifted to not"]
-    rules = surgeon.suggestion(header(source), header(target)).rules
+    rules = _suggested("shifted to not").rules
     for classes in (174, 400):
         sides = [header(_model(shift=shift, head=("new_fc", classes))) for shift in (True, False)]
         assert surgeon.diff(sides[0], sides[1], rules).same
@@ -148,5 +151,4 @@ def test_what_is_suggested_for_one_pair_serves_its_like() -> None:
     ("one", "other"), list(pairwise(("shifted to not", "to a plain model", "from flow to colors", "from a plain model")))
 )
 def test_the_same_rules_are_not_suggested_for_everything(one: str, other: str) -> None:
-    texts = [surgeon.suggestion(*map(header, CASES[name][:2])).text for name in (one, other)]
-    assert texts[0] != texts[1]
+    assert _suggested(one).text != _suggested(other).text

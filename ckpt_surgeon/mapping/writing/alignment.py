@@ -36,7 +36,18 @@ def aligned(source: Sequence[Any], target: Sequence[Any]) -> tuple[Hunk, ...]:
 
 
 def _common(source: Sequence[Any], target: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """The places of a longest common subsequence."""
+    """The places of a longest common subsequence; where both end alike it holds that end."""
+    same = _shared_end(source, target)
+    behind = ((len(source) - n, len(target) - n) for n in range(same, 0, -1))
+    yield from (*_between(source[: len(source) - same], target[: len(target) - same]), *behind)
+
+
+def _shared_end(source: Sequence[Any], target: Sequence[Any]) -> int:
+    pairs = zip(reversed(source), reversed(target), strict=False)
+    return next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(source), len(target)))
+
+
+def _between(source: Sequence[Any], target: Sequence[Any]) -> Iterator[tuple[int, int]]:
     lengths = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
     for i, one in enumerate(source, 1):
         for j, other in enumerate(target, 1):

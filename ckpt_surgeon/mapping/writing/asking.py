@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape, fold
+from ckpt_surgeon.keys.pattern import quoted
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.mapping.writing.changing import change_entries
 from ckpt_surgeon.mapping.writing.covering import covering
@@ -24,7 +25,7 @@ __all__ = ["Ending", "asked", "comments", "folded"]
 
 _FEW = 4  # folded names in a line
 _MOST_ANSWERS = 3  # to one question; a fourth is a guess
-_MOST_NAMES = 100_000  # which the best way to say answers is looked for in, over all questions; more are said by numbers alone
+_MOST_NAMES = 30_000  # which the best way to say answers is looked for in, over all questions; more are said by numbers alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,18 @@ def _question(family: Family, ending: Ending, claims: Mapping[str, int], *, is_l
     own = [key for key in _claimed(family) if claims[key] == 1 and key in ending.names]
     answers = []
     for links, confidence, why in ways[:_MOST_ANSWERS]:
-        entries = (*_dropping(links, own, ending), *_entries(links, frozenset(own), ending, is_large=is_large))
+        entries = (*_dropping(links, own, ending, is_large=is_large), *_entries(links, frozenset(own), ending, is_large=is_large))
         answers.append(Answer(links, entries, confidence, why))
     return Question(targets, family.doubt or family.why, tuple(answers))
 
 
-def _dropping(links: Sequence[Link], own: Sequence[str], ending: Ending) -> Iterator[Entry]:
+def _dropping(links: Sequence[Link], own: Sequence[str], ending: Ending, *, is_large: bool) -> Iterator[Entry]:
     """What leaves out the keys which are of no use when the question is answered so."""
     used = {key for link in links for key in link.sources}
     rest = [ending.names[key] for key in own if key not in used]
     if rest:
-        yield {"drop": one_or_many(covering(rest, [*ending.names.values(), *ending.made]))}
+        patterns = [quoted(name) for name in rest] if is_large else covering(rest, [*ending.names.values(), *ending.made])
+        yield {"drop": one_or_many(patterns)}
 
 
 def _entries(links: Sequence[Link], gone: Collection[str], ending: Ending, *, is_large: bool) -> tuple[Entry, ...]:
@@ -77,6 +79,7 @@ def _entries(links: Sequence[Link], gone: Collection[str], ending: Ending, *, is
     made = {key for link in links for key in link.targets}
     if any(key not in ending.names and key not in made for link in links for key in link.sources):
         return ()
+    gone = set(gone).difference(key for link in links for key in link.sources)
     moves: dict[str, str] = {}
     changes: list[Link] = []
     for link in links:
@@ -111,7 +114,8 @@ def _answer(answer: Answer) -> Iterator[str]:
     if not answer.links:
         yield f"  ## {confidence_text(answer.confidence)}{why}: nothing of the source is it; allow it to be missing"
         return
-    sources = folded([key for link in answer.links for key in link.sources])
+    made = {key for link in answer.links for key in link.targets if key not in link.sources}
+    sources = folded([key for link in answer.links for key in link.sources if key not in made])
     yield f"  ## {confidence_text(answer.confidence)}{why}: from {sources}"
     for line in write_yaml([*answer.entries]).splitlines() if answer.entries else ():
         yield f"  # {line}"

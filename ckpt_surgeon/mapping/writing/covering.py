@@ -16,6 +16,7 @@ __all__ = ["covering"]
 _DIGITS = re.compile("([0-9]+)")
 _STARS = re.compile(r"\*+")
 _WILD = re.compile(r"[*{}]|^re:")
+_MOST_TRIED = 400_000  # patterns on names, to find the fewest; names which have nothing in common are named by their modules
 _MOST_TAIL = 3  # segments at the end of a key by which `**.norm.bias` names it
 
 
@@ -86,7 +87,10 @@ def _fewest(groups: Sequence[_Alike]) -> tuple[list[str], list[str]]:
     asked = {each.members[0]: each for each in groups if each.is_wanted}
     harmed = [each.members[0] for each in groups if not each.is_wanted]
     found: dict[str, list[str]] = {}
-    for text in dict.fromkeys(text for each in asked.values() for text in _patterns(each)):
+    texts = dict.fromkeys(text for each in asked.values() for text in _patterns(each))
+    if len(texts) * len(groups) > _MOST_TRIED:
+        return [], [name for each in asked.values() for name in each.members]
+    for text in texts:
         pattern = Pattern.parse(text)
         if not any(pattern.match(name) is not None for name in harmed):
             found[text] = [name for name in asked if pattern.match(name) is not None]
@@ -101,8 +105,8 @@ def _fewest(groups: Sequence[_Alike]) -> tuple[list[str], list[str]]:
 
 
 def _patterns(each: _Alike) -> Iterator[str]:
-    """What may stand for a group: itself, the modules in which it stands, the ends of its name; nothing for a name like a pattern."""
-    if _WILD.search(each.members[0]):
+    """What may stand for a group: itself, the modules in which it stands, the ends of its name; nothing for a name which is none."""
+    if _WILD.search(each.members[0]) or not each.pattern:
         return
     segments = each.pattern.split(".")
     yield each.pattern

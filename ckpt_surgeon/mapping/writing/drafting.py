@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from ckpt_surgeon.comparison import fills_itself
 from ckpt_surgeon.errors import CoverageError, RulesError, SurgeryError
+from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.keys.syntax import MAX_LENGTH
 from ckpt_surgeon.mapping.links import Family, Link, Mapping
 from ckpt_surgeon.mapping.writing.asking import Ending, asked, comments
 from ckpt_surgeon.mapping.writing.covering import covering
@@ -23,6 +25,7 @@ from ckpt_surgeon.spec import Header, TensorSpec
 __all__ = ["written"]
 
 _NAME = "suggested rules"
+_LONGEST = MAX_LENGTH // 2  # characters of a key: with a prefix and wildcards it still is a pattern
 _WAITING = "open: left out until the questions above are answered; then delete this rule"
 
 
@@ -40,7 +43,9 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     """The rules for every decision which is at least so sure, and questions for the others.
 
     What no rule can carry out, or what a plan would not make of the rules, is a question, too: a suggestion is what will happen.
+    Raises RulesError for a key which is too long for any rule.
     """
+    _require_names(source, target)
     families = [_checked(family, source, target) for family in mapping.families]
     settled = _once(family for family in families if family.confidence >= min_confidence)
     draft, settled = _proven(settled, families, source, target)
@@ -59,11 +64,17 @@ def written(mapping: Mapping, source: Header, target: Header, min_confidence: fl
     return Suggestion(parse_rules(text, _NAME), text, draft.plan, settled, questions, missing, unused)
 
 
+def _require_names(*headers: Header) -> None:
+    """Raises RulesError for a key which no pattern and no template can hold, not even with a wildcard behind it."""
+    for key in (key for header in headers for key in header.entries if len(key) > _LONGEST):
+        raise RulesError(f"{escape(key)} has {len(key)} characters; rules are suggested for keys of at most {_LONGEST}")
+
+
 def _checked(family: Family, source: Header, target: Header) -> Family:
     """The family; without any confidence where no rule can carry its links out."""
     why = refused(family.links, source, target)
     if not why and not all(map(is_writable, family.links)):
-        why = "its names hold braces or stars, which no rule can write"
+        why = "its names are empty or hold braces or stars, which no rule can write"
     return replace(family, confidence=0.0, doubt=why) if why else family
 
 

@@ -48,7 +48,7 @@ class _Work:
 
 def is_writable(link: Link) -> bool:
     """Whether its targets can be written in a rule, which takes stars and braces for patterns; a name which stays is never written."""
-    return link.sources == link.targets or not any(_WILD.search(key) for key in link.targets)
+    return link.sources == link.targets or not any(not key or _WILD.search(key) for key in link.targets)
 
 
 def entries_of(links: Sequence[Link], unused: Collection[str], source: Header, target: Header, *, literal: Collection[str] = ()) -> Entries:
@@ -57,7 +57,8 @@ def entries_of(links: Sequence[Link], unused: Collection[str], source: Header, t
     Raises RulesError where an op finds no source.
     """
     dropped = [_dropping(unused, source)] if unused else []
-    left = [key for key in source.entries if key not in set(unused)]
+    gone = set(unused)
+    left = [key for key in source.entries if key not in gone]
     work = _sorted(links, source, target)
     work.goals |= _aside(work, left, links)
     odd = {key: place for key, place in work.goals.items() if key in literal or _WILD.search(key)}
@@ -76,8 +77,9 @@ def entries_of(links: Sequence[Link], unused: Collection[str], source: Header, t
 
 def _dropping(unused: Collection[str], source: Header) -> Entry:
     """What leaves these keys out: `drop`, or `keep` where that is shorter."""
-    drop = covering([key for key in source.entries if key in set(unused)], source.entries)
-    keep = covering([key for key in source.entries if key not in set(unused)], source.entries)
+    gone = set(unused)
+    drop = covering([key for key in source.entries if key in gone], source.entries)
+    keep = covering([key for key in source.entries if key not in gone], source.entries)
     return {"keep": one_or_many(keep)} if 0 < len(keep) < len(drop) else {"drop": one_or_many(drop)}
 
 

@@ -24,13 +24,14 @@ def left_over(missing: Sequence[str], unused: Sequence[str], source: Header, tar
     for key in unused:
         for form in _forms(source.entries[key]):
             free.setdefault(form, []).append(key)
-    alike = {key: found for key in missing if (found := [each for form in _forms(target.entries[key]) for each in free.get(form, ())])}
+    alike = {key: forms for key in missing if (forms := [form for form in _forms(target.entries[key]) if form in free])}
     if sum(len(_sizes(target.entries[key])) == 1 for key in alike) < _VECTORS:
-        alike = {key: found for key, found in alike.items() if len(_sizes(target.entries[key])) > 1}
+        alike = {key: forms for key, forms in alike.items() if len(_sizes(target.entries[key])) > 1}
     asked = missing if is_empty else tuple(alike)
     if not asked or not unused:
         return None
-    sources = dict.fromkeys(key for found in alike.values() for key in found)
+    shared = dict.fromkeys(form for forms in alike.values() for form in forms)
+    sources = dict.fromkeys(key for form in shared for key in free[form])
     doubt = "not one key of the source is matched"
     if sources:
         doubt = f"left out of the source, and of the same shapes: {folded(list(sources))}"

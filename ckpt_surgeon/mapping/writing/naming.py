@@ -65,12 +65,23 @@ def name_ops(naming: Naming) -> list[NameOp]:
     families = numbered(naming.moves.items())
     for most in _SAMPLE_SIZES:
         sample = _sample(naming, families, most)
-        ops = min((ops for ops in _candidates(sample) if _is_right(ops, sample)), key=_cost, default=None)
+        ops = _cheapest(sample)
         if ops is not None and (sample.size == naming.size or _is_right(ops, naming)):
             return ops
         if sample.size == naming.size:
             break
     return [Rename({key: place for key, place in naming.moves.items() if key != place})]
+
+
+def _cheapest(naming: Naming) -> list[NameOp] | None:
+    """Of the ways which are right one which costs least; none is looked for beyond a single prefix."""
+    best: list[NameOp] | None = None
+    for ops in _candidates(naming):
+        if (best is None or _cost(ops) < _cost(best)) and _is_right(ops, naming):
+            best = ops
+        if best is not None and _cost(best) <= 1:
+            break
+    return best
 
 
 def _cost(ops: Sequence[NameOp]) -> float:

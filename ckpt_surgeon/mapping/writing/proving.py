@@ -62,7 +62,9 @@ def refused(links: Sequence[Link], source: Header, target: Header) -> str:
     """Why no rule can carry out the links; empty where one can."""
     try:
         made = wanted_recipes(links, source, target)
-    except (RulesError, TypeError, KeyError) as error:
+    except RulesError as error:
+        return "; ".join(problem.what for problem in error.problems)
+    except (TypeError, KeyError) as error:
         return str(error)
     wrong = next((key for key, recipe in made.items() if not fits(recipe.spec, target.entries[key])), None)
     return "" if wrong is None else f"{escape(wrong)} would be {made[wrong].spec}, the target wants {target.entries[wrong]}"

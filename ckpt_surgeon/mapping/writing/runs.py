@@ -20,6 +20,7 @@ __all__ = ["chosen_runs"]
 _MOST_LEFT = 3  # segments of context before a hunk
 _MOST_RIGHT = 2
 _MOST_JOINED = 3  # hunks in one run
+_MOST_FAMILIES = 600  # names of more kinds, as many as in no model seen, have little in common which a pair could say
 _LONGEST = 7  # segments of a run
 
 _Place = tuple[int, int]  # a family and one of its hunks
@@ -53,6 +54,8 @@ def chosen_runs(families: Sequence[Numbered], least_gain: float) -> dict[str, st
 
     least_gain: how many hunks a pair takes care of, at least.
     """
+    if len(families) > _MOST_FAMILIES:
+        return {}
     samples = samples_of(families)
     candidates = _candidates(families)
     _weigh(candidates, samples)
