@@ -1,17 +1,14 @@
 """Hundreds of modules of one shape: what names say is taken, the rest is one question, and work grows no faster than the files."""
 
 import random
-import sys
 from collections.abc import Callable
-from types import FrameType
 
 import pytest
-from headers import header
+from headers import calls, header
 
 import ckpt_surgeon as surgeon
 
 Shapes = dict[str, tuple[int, ...]]
-_PACKAGE = "ckpt_surgeon"
 
 
 def _words(count: int, seed: int) -> list[str]:
@@ -51,20 +48,8 @@ CROWDS: dict[str, tuple[Callable[[int, int], Shapes], Callable[[int, int], Shape
 
 
 def _calls(source: Shapes, target: Shapes) -> int:
-    """How many functions of the package a suggestion calls; caches of names are warm the second time, so it is made twice."""
-    count = 0
-
-    def watch(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal count
-        count += event == "call" and _PACKAGE in frame.f_code.co_filename
-
     pair = header(source), header(target)
-    sys.setprofile(watch)
-    try:
-        surgeon.suggestion(*pair)
-    finally:
-        sys.setprofile(None)
-    return count
+    return calls(lambda: surgeon.suggestion(*pair))
 
 
 @pytest.mark.parametrize("name", CROWDS)
