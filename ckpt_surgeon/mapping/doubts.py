@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from ckpt_surgeon.mapping.baking import baked, is_computed
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
 from ckpt_surgeon.mapping.fitting import main, other_channels
 from ckpt_surgeon.mapping.matches import Match
@@ -18,7 +19,8 @@ _PACKED = "queries, keys and values may be packed head by head on one side"
 CHANNELS = "what added input channels start from is a choice"
 _TOLD_CHANNELS = (1, 3, 10, 20)  # gray; colors; x and y of 5 or 10 frames of flow: these start from the mean (TSN)
 _SHIFTED = "shift and scale may lie the other way round on one side"
-_NORMED = "the target keeps the weight as magnitude and direction, and no op parts them: the direction alone would be filled"
+_NORMED = "the target keeps the weight in parts (magnitude and direction, or vectors beside it), and no op parts one"
+_COMPUTED = "the source's layer computes its weight from this tensor, by code which no op stands for"
 _WHICH_NORM = "which of several norms is the second depends on what the block holds"
 _DECODER_NORMS = 3  # of self attention, cross attention, mlp
 ROTARY = "rows for rotary positions may be in another order (rope_permute)"
@@ -55,8 +57,8 @@ def _is_second_by_custom(match: Match) -> bool:
 def _doubt(match: Match, rotary: bool) -> Match:
     target, source = match.targets[0], match.sources[0]
     names = [node.name for node in (target, source)]
-    if match.form == "plain" and _is_normed(target) and not _is_normed(source):
-        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_NORMED)
+    if match.form == "plain" and is_computed(target) != is_computed(source) and baked(target, source) is None:
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_COMPUTED if is_computed(source) else _NORMED)
     if match.form == "plain" and by_heads(target) != by_heads(source):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_PACKED)
     if match.form == "plain" and rotary and names[0] != names[1] and _is_query_or_key(target) and _is_query_or_key(source):
@@ -67,11 +69,6 @@ def _doubt(match: Match, rotary: bool) -> Match:
     if match.form == "plain" and other_channels(*shapes) and shapes[0][1] not in _TOLD_CHANNELS:
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=CHANNELS)
     return match
-
-
-def _is_normed(module: Node) -> bool:
-    """Whether the weight is kept as magnitude and direction (weight norm)."""
-    return {"magnitude", "direction"} <= {tensor.role for tensor in module.tensors}
 
 
 def by_heads(module: Node) -> bool:

@@ -37,7 +37,7 @@ def _kind(match: Match) -> Kind:
 
 def _spelling(tensor: Tensor) -> str:
     """How a matrix is called: a `weight`, by a name of its own (""), or `w`, `kernel` and the like, which may lie the other way."""
-    if tensor.role == "direction":
+    if tensor.role in ("direction", "original"):
         return "weight"
     return tensor.role if "weight" in tensor.key.lower() or not tensor.role else "kernel"
 

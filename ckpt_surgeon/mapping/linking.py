@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
+from ckpt_surgeon.mapping.baking import Baked, baked
 from ckpt_surgeon.mapping.fitting import changes, main
 from ckpt_surgeon.mapping.links import Change, Link
 from ckpt_surgeon.mapping.matches import Match
@@ -27,37 +27,21 @@ def links(match: Match, sources: tuple[Node, ...] | None = None) -> tuple[Link, 
 
 
 def _plain(target: Node, source: Node, turned: bool) -> Iterator[Link]:
-    magnitude = _magnitude(target, source)
-    for tensor, other in _pairs(target, source):
+    bake = baked(target, source)
+    for tensor, other in _pairs(target, source, bake):
         ops = (Change("transpose"),) if turned and tensor is main(target) else changes(tensor, other)
-        if magnitude is not None and other.role == "direction":
-            baked = f"{other.key}{_BAKED}" if ops else tensor.key
-            yield Link((magnitude.key, other.key), (baked,), Change("bake_weight_norm", _norm_dim(magnitude)))
-            yield from _chain(baked, tensor.key, ops) if ops else ()
+        if bake is not None and other.role == bake.role:
+            made = f"{other.key}{_BAKED}" if ops else tensor.key
+            yield Link(tuple(each.key for each in bake.inputs), (made,), bake.change)
+            yield from _chain(made, tensor.key, ops) if ops else ()
         else:
             yield from _chain(other.key, tensor.key, ops)
 
 
-def _magnitude(target: Node, source: Node) -> Tensor | None:
-    """The source's magnitude under weight norm, where the target's weight is plain."""
-    found = {tensor.role: tensor for tensor in source.tensors}
-    is_plain = all(tensor.role != "direction" for tensor in target.tensors)
-    return found.get("magnitude") if is_plain and "direction" in found else None
-
-
-def _norm_dim(magnitude: Tensor) -> tuple[tuple[str, Any], ...]:
-    """The dim along which the magnitude has its size, where it is not the first."""
-    shape = magnitude.spec.shape
-    sizes = [dim for dim, size in enumerate(shape) if size > 1]
-    if sizes:
-        return (("dim", sizes[0]),) if sizes[0] else ()
-    return () if shape else (("dim", "all"),)
-
-
-def _pairs(target: Node, source: Node) -> Iterator[tuple[Tensor, Tensor]]:
+def _pairs(target: Node, source: Node, bake: Baked | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Tensors of one role which fit; what is left by shapes, and the largest of both where it has no partner."""
     free = {tensor.role: tensor for tensor in source.tensors}
-    free |= {"weight": free.pop("direction")} if _magnitude(target, source) is not None else {}
+    free |= {"weight": free.pop(bake.role)} if bake is not None else {}
     rest = []
     for tensor in target.tensors:
         other = free.get(tensor.role)

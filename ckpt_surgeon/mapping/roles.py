@@ -30,10 +30,16 @@ _ROLES = {
 }
 _AFFIXES = ("weight", "bias")
 _REGISTRY = "parametrizations"  # torch.nn.utils.parametrize
-_ORIGINALS = {"original": "", "original0": "_g", "original1": "_v"}
+_ORIGINALS = {"original": "_orig", "original0": "_g", "original1": "_v"}
+_VECTORS = ("_u", "_v")
 _WRAPPED = "base_layer"  # peft's name of a layer which has adapters
 _LETTERS = {"W_": "weight", "b_": "bias"}  # TransformerLens
-_PARTS = {"weight_g": "magnitude", "weight_v": "direction"}  # torch.nn.utils.weight_norm
+_PARTS = {
+    "weight_g": "magnitude",  # torch.nn.utils.weight_norm
+    "weight_v": "direction",
+    "weight_orig": "original",  # torch.nn.utils.spectral_norm, and whatever else computes a weight; its weight_v is a vector
+    "weight_u": "left",
+}
 
 
 def place(leaf: str, lone: bool) -> tuple[str, str]:
@@ -59,6 +65,8 @@ def plain_path(segments: Sequence[str]) -> list[str]:
     """A key's segments as they are without parametrizations and adapters: `conv.parametrizations.weight.original0` -> `conv.weight_g`."""
     segments = [segment for segment in segments if segment != _WRAPPED]
     *parents, registry, name, leaf = ("", "", *segments)
-    if registry != _REGISTRY or leaf not in _ORIGINALS:
-        return segments
-    return [*parents[2:], name + _ORIGINALS[leaf]]
+    if registry == _REGISTRY and leaf in _ORIGINALS:
+        return [*parents[2:], name + _ORIGINALS[leaf]]
+    if parents[-1:] == [_REGISTRY] and leaf in _VECTORS:  # `conv.parametrizations.weight.0._u`
+        return [*parents[2:-1], registry + leaf]
+    return segments

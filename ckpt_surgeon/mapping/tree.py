@@ -17,7 +17,8 @@ __all__ = ["Node", "Tensor", "Trees"]
 
 _DOTS = re.compile(r"[./]")  # JAX and TensorFlow separate by slashes
 _INDICES = frozenset(("int64", "bool"))  # of positions, and masks: many a file lacks them, and they are no weights
-_UNTOLD = frozenset(("tracked", "magnitude"))  # a plain weight has the shape of its direction, and a model with it is the same model
+# Parts of a weight besides that which has its shape: a model with a plain weight is the same model.
+_UNTOLD = frozenset(("tracked", "magnitude", "left", "right"))
 _DIGITS = re.compile(r"\d+")
 _MOST_SEGMENTS = 64  # of a path; the longest honest one has some 20, and each is a step of recursion
 Shape = tuple[int, ...]
@@ -145,6 +146,13 @@ def _own(name: str, layer: str) -> bool:
     return set(meanings((name,))) <= set(meanings((layer,)))
 
 
+def _told_apart(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors of a module; beside an original, what would be the direction of weight norm is the right vector of spectral norm."""
+    if all(tensor.role != "original" for tensor in tensors):
+        return tuple(tensors)
+    return tuple(replace(tensor, role="right") if tensor.role == "direction" else tensor for tensor in tensors)
+
+
 def _inner_dots(key: str) -> list[int]:
     """Where the paths of the key's nearest ancestors end, that of its own module left out; -1 for the root's."""
     return [-1, *(match.start() for match in _DOTS.finditer(key))][-1 - _MOST_SEGMENTS : -1]
@@ -217,7 +225,7 @@ class Trees:
         return self._sums[parts]
 
     def _module(self, path: tuple[str, ...], branch: _Branch) -> Node:
-        tensors = tuple(tensor for _, tensor in branch.tensors)
+        tensors = _told_apart([tensor for _, tensor in branch.tensors])
         told = [tensor for tensor in tensors if tensor.role not in _UNTOLD] or list(tensors)
         counted = [tensor for tensor in told if tensor.spec.dtype.name not in _INDICES]
         shapes = Counter(tensor.sizes for tensor in counted)
