@@ -33,7 +33,7 @@ def plain_header(text: str, kind: Callable[[str, str, list[int]], T]) -> PlainHe
     """The header in `text`, if all of it is spelled as plainly as can be: no spaces, no escapes in keys, fields in the usual order.
 
     kind: what a key, a dtype's tag and a shape make, asked once for each tag and shape; what it raises is raised here.
-    None for all else, which may be right or wrong, and for keys which stand twice: a strict reader has to say which.
+    None for all else, which may be right or wrong: a strict reader has to say which. That no key stands twice is not looked at.
     """
     start = _START.match(text)
     if start is None:
@@ -51,6 +51,4 @@ def plain_header(text: str, kind: Callable[[str, str, list[int]], T]) -> PlainHe
             found = kinds[tag, sizes] = kind(key, tag, [int(size) for size in sizes.split(",")] if sizes else [])
         entries.append((int(begin), int(end), found, key))
     is_whole = text.startswith("}", position) and not text[position + 1 :].strip(" ")
-    if not is_whole or len({entry[3] for entry in entries}) < len(entries):
-        return None
-    return PlainHeader(start[1] or "", entries)
+    return PlainHeader(start[1] or "", entries) if is_whole else None

@@ -104,7 +104,10 @@ def parse_table(data: bytes, data_bytes: int) -> Table:
             raise CorruptError(f"{entry} takes {nbytes} bytes, its offsets hold {end - begin}", where=key)
         position = end
     _check_end(position, data_bytes)
-    return Table({key: kind[0] for _, _, kind, key in found}, {key: begin for begin, _, _, key in found}, metadata)
+    entries = {key: kind[0] for _, _, kind, key in found}
+    if len(entries) < len(found):
+        _strict(data)  # says which key stands twice
+    return Table(entries, {key: begin for begin, _, _, key in found}, metadata)
 
 
 def _plain(data: bytes) -> _Parsed | None:

@@ -77,7 +77,6 @@ def test_the_least_headers_are_plain(text, entries):
         f"{{{ENTRY}}}x",
         f"{{ {ENTRY}}}",
         f"{{{ENTRY} }}",
-        f"{{{ENTRY},{ENTRY}}}",
         f"{{{ENTRY},{ENTRY[:-1]},}}",
         f"{{{ENTRY}{ENTRY}}}",
         f'{{{ENTRY},"__metadata__":{{}}}}',
@@ -142,6 +141,13 @@ def test_more_values_than_any_checkpoint_needs_are_refused_before_they_are_read(
     monkeypatch.setattr("ckpt_surgeon.formats.strict_json.MAX_VALUES", 5)
     with pytest.raises(LimitError, match="values"):
         parse_table(f"{{{ENTRY}}}".encode(), 4)
+
+
+def test_a_key_which_stands_twice_is_refused_by_its_name():
+    twice = compact({"w": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}})[1:-1]
+    text = "{" + twice + "," + twice.replace("[0,4]", "[4,8]") + "}"
+    with pytest.raises(CorruptError, match="the key 'w' stands twice"):
+        parse_table(text.encode(), 8)
 
 
 def test_a_kind_is_made_once_for_all_which_are_alike():
