@@ -29,6 +29,8 @@ _TELLING = 0.5  # likeness of names, on average, from which names without a like
 _FOREIGN = 0.25  # likeness of names which have nothing to do with each other
 _COMMON_DIMS = 2  # shapes of more dims tell more than names
 _NUMBER = "#"
+_ORDINALS = ("first", "second")
+_KINDS = frozenset(("norm", "conv", "linear", "proj", "embed"))  # say what a module is, not which one
 _FAMILY = 3  # modules of one parent, at most, of which one tells of the others
 
 Stem = tuple[object, ...]
@@ -147,7 +149,9 @@ class Evidence:
         """Whether modules of a common shape share no word of their paths where nearly all others bear the same names."""
         if len(main(target).squeezed) > _COMMON_DIMS:
             return False
-        words = ({word for word in meanings(node.path) if not word.isdigit()} for node in (target, source))
+        words = [{word for word in meanings(node.path) if not word.isdigit() and word not in _ORDINALS} for node in (target, source)]
+        if min(map(len, words)) > 1:  # a lone "norm" may be any
+            words = [each - _KINDS for each in words]
         return self._are_strangers(target, source) and set.isdisjoint(*words)
 
     def _are_strangers(self, target: Node, source: Node) -> bool:
@@ -179,7 +183,7 @@ def _bear_other_names(target: Node, source: Node) -> bool:
     """Whether neither module's own name stands in the other's path, nor means much the same."""
     left, right = _own_name(target), _own_name(source)
     shared = left in source.path or right in target.path
-    return not shared and likeness(meanings((left,)), meanings((right,))) < _OTHER_NAME
+    return not shared and likeness(meanings((left,)), meanings((right,))) <= _OTHER_NAME
 
 
 def _are_ends(target: Node, source: Node) -> bool:

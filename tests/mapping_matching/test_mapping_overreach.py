@@ -87,13 +87,8 @@ EXTRAS: dict[str, tuple[Shapes, Shapes, Shapes]] = {
 }
 
 
-# Two norms by themselves at the end, of one width, and a word shared by their names: taken for one another, with confidence.
-TAKEN = pytest.mark.xfail(strict=True, reason="a norm at the end is taken for another norm at the end")
-EXTRA = [pytest.param(name, marks=[TAKEN] if name == "a norm of the same width at the end" else []) for name in EXTRAS]
-
-
 @pytest.mark.parametrize("order", ["natural", "sorted"])
-@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("name", EXTRAS)
 def test_what_is_new_is_never_taken_from_what_is_free(name: str, order: str) -> None:
     body, free, new = EXTRAS[name]
     source = body | free
@@ -103,7 +98,7 @@ def test_what_is_new_is_never_taken_from_what_is_free(name: str, order: str) -> 
     assert {key: sources for key, sources in found.items() if sources != (key,)} == {}
 
 
-@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("name", EXTRAS)
 def test_what_is_free_or_new_does_not_hide_the_body(name: str) -> None:
     body, free, new = EXTRAS[name]
     found = answers(match(header(body | free), header(body | new)))
