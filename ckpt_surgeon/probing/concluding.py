@@ -10,11 +10,12 @@ from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.probing.bench import Result
 from ckpt_surgeon.probing.deciding import Verdict
+from ckpt_surgeon.probing.dependence import Idle
 from ckpt_surgeon.probing.groups import Group
 from ckpt_surgeon.probing.likeness import OTHER
 from ckpt_surgeon.probing.settling import doubted, settled
 
-__all__ = ["LACKING", "Search", "astray", "concluded", "is_confirmed", "is_lost_early", "reason", "told"]
+__all__ = ["LACKING", "Search", "astray", "concluded", "is_confirmed", "is_lost_early", "reason", "told", "untold"]
 
 LACKING = "the source's model lacks what one of the ways takes, so that no run can tell"
 _EVEN = "every way which was tried gives the same outputs on a random input"
@@ -126,6 +127,12 @@ def is_confirmed(final: Result, missing: Collection[str]) -> bool | None:
     if final.is_equal:
         return True
     return None if final.distance is None and missing and not is_lost_early(final, missing) else False
+
+
+def untold(idle: Idle) -> str:
+    """What equal outputs say nothing of."""
+    found = f"; they do not depend on {listed(idle.parts)}: nothing confirms what is put there" if idle.parts else ""
+    return found + (f"; whether they depend on {listed(idle.untried)} was not tried" if idle.untried else "")
 
 
 def told(final: Result, missing: Collection[str] = (), tried: Sequence[str] = ()) -> str:

@@ -13,8 +13,9 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
 from ckpt_surgeon.probing.bench import Bench, Result
-from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_confirmed, is_lost_early, reason, told
+from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_confirmed, is_lost_early, reason, told, untold
 from ckpt_surgeon.probing.deciding import Verdict, judged
+from ckpt_surgeon.probing.dependence import Idle
 from ckpt_surgeon.probing.drawn_inputs import fitted, given_inputs
 from ckpt_surgeon.probing.groups import Group, Way, open_groups
 from ckpt_surgeon.probing.models import models_of
@@ -56,7 +57,8 @@ class Probe:
 class Probed:
     """A mapping with what a probe has settled, and what it says of the whole.
 
-    is_confirmed: whether the outputs are the source's; None where new parts keep both from being compared.
+    is_confirmed: whether the outputs are the source's; None where new parts keep both from being compared, or where these do not depend
+    on all which the rules fill.
     """
 
     mapping: links.Mapping
@@ -97,7 +99,9 @@ class Probing:
         if is_sure and _is_astray(final, found, headers):
             found, final = self._looked_again(bench, found, final, least, tried)
         new = _new(found, headers[1])
-        return Probed(found, told(final, new, tried) + self._words, is_confirmed(final, new))
+        confirmed = is_confirmed(final, new)
+        idle = bench.idle(key for family in found.families for link in family.links for key in link.targets) if confirmed else Idle()
+        return Probed(found, told(final, new, tried) + untold(idle) + self._words, None if idle else confirmed)
 
     def _in_order(self, groups: Iterable[Group]) -> list[Group]:
         """The groups in the order in which the target's parts run."""
