@@ -133,7 +133,7 @@ def _targets(found: Iterable[Strand]) -> list[str]:
 
 def _is_blank(suspects: Sequence[Strand], samples: Samples) -> bool:
     """Whether the target has nothing but constants, or no numbers, where it should have weights."""
-    wanted = (samples.wanted(key).double() for key in _targets(suspects))
+    wanted = (samples.wanted(key).double() for strand in suspects if strand.is_single for key in strand.targets)
     return bool(suspects) and all(bool(((each == each[:1]) | each.isnan()).all()) for each in wanted)
 
 

@@ -20,10 +20,11 @@ def is_one_origin(equal: Sequence[Link], others: Sequence[str], samples: Samples
     equal: their links. others: the target's keys of those which are not. Those are counted once which hold the same. Most are enough;
     so is a share of the elements, or of the tensors where these are at least two.
     """
-    own = {samples.wanted(key).double().numpy().tobytes(): key for link in equal for key in link.targets}
+    keys = [key for link in equal for key in link.targets if key in target.tensors]  # an op in two steps has others between
+    own = {samples.wanted(key).double().numpy().tobytes(): key for key in keys}
     count = len(own)
     if count > len(others):
         return True
-    sizes = [sum(target.tensors[key].numel for key in keys if key in target.tensors) for keys in (own.values(), others)]
+    sizes = [sum(target.tensors[key].numel for key in some if key in target.tensors) for some in (own.values(), others)]
     is_share = bool(count) and sizes[0] >= _SHARE * sum(sizes)
     return is_share or count >= max(_FEWEST, _SHARE * (count + len(others)))
