@@ -100,19 +100,18 @@ def _found(known: Sequence[Strand], pool: _Pool, held: _Held) -> Findings:
     if is_same:
         equal += _elsewhere([strand for strand in left if strand.standing == "unlike"], _free(sources, [*equal, *nearby]), held)
     along = companions(known, [*equal, *nearby], held.samples, *held.headers)
-    found = Findings(known, equal, nearby, along)
-    doubts = dict.fromkeys(_targets(near.asked), _NEARER) | dict.fromkeys(_targets(torn(known, found.turned)), _TORN)
-    doubts |= dict.fromkeys(_targets(contradicted(suspects, held.samples, *held.headers)), _CONTRADICTED)
-    if is_same:
-        unlike = [strand for strand in left if strand.standing == "unlike"]
-        doubts = dict.fromkeys(_targets(unlike), _UNLIKE.format(len(proven))) | doubts
+    found = Findings(known, equal, nearby, along, is_same=is_same, is_blank=not proven and _is_blank(suspects, held.samples))
+    return replace(found, doubts=_doubts(found, _left(suspects, found.turned), near.asked, len(proven), held))
+
+
+def _doubts(found: Findings, left: Sequence[Strand], asked: Iterable[Strand], count: int, held: _Held) -> dict[str, str]:
+    """Target key -> the last doubt which there is of it. count: of the links which are proven."""
+    unlike = [strand for strand in left if found.is_same and strand.standing == "unlike"]
+    doubts = dict.fromkeys(_targets(unlike), _UNLIKE.format(count)) | dict.fromkeys(_targets(asked), _NEARER)
+    doubts |= dict.fromkeys(_targets(torn(found.strands, found.turned)), _TORN)
+    doubts |= dict.fromkeys(_targets(contradicted(left, held.samples, *held.headers)), _CONTRADICTED)
     made = {key for links in found.turned for link in links for key in link.targets}
-    return replace(
-        found,
-        doubts={key: doubt for key, doubt in doubts.items() if key not in made},
-        is_same=is_same,
-        is_blank=not proven and _is_blank(suspects, held.samples),
-    )
+    return {key: doubt for key, doubt in doubts.items() if key not in made}
 
 
 def _elsewhere(unlike: Sequence[Strand], free: Sequence[str], held: _Held) -> list[Links]:
