@@ -13,7 +13,19 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
 from ckpt_surgeon.probing.bench import Bench, Result
-from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_confirmed, is_lost_early, reason, told, untold
+from ckpt_surgeon.probing.climbing import climbed
+from ckpt_surgeon.probing.concluding import (
+    LACKING,
+    Search,
+    astray,
+    concluded,
+    is_confirmed,
+    is_lost_early,
+    reason,
+    told,
+    untold,
+    with_another,
+)
 from ckpt_surgeon.probing.deciding import Verdict, judged
 from ckpt_surgeon.probing.dependence import Idle
 from ckpt_surgeon.probing.drawn_inputs import fitted, given_inputs
@@ -117,13 +129,16 @@ class Probing:
             if search.clear and not _is_astray(again := bench.run(), found, self._headers):
                 return with_families(concluded(found.families, search, again), *self._headers), again
             _put(bench, look.group, look.group.matched)
+        tried += ["siblings under each other's names"]
+        if (way := climbed(bench, found.families, final, self._headers[1], self._probe.most)) is not None:
+            return with_families(way[0], *self._headers), way[1]
         doubtful = astray(found.families, final, self._idle())
         if final.is_apart:
             search = _searched(bench, self._in_order(open_groups(doubtful, least, *self._headers)), self._probe.most)
             tried += ["what ran right before they went astray"]
             if (last := bench.run()).is_equal:
                 return with_families(concluded(doubtful, search, last), *self._headers), last
-        return with_families(doubtful, *self._headers), final
+        return with_families(with_another(doubtful), *self._headers), final
 
     def _idle(self) -> set[str]:
         """SOURCE's keys whose parts never run."""
