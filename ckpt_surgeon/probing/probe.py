@@ -110,6 +110,8 @@ class Probing:
         is_sure = not search.open and all(bench.has(family.links) for family in found.families)
         if is_sure and _is_astray(final, found, headers):
             found, final = self._looked_again(bench, found, final, least, tried)
+        if not final.is_equal and bench.runs >= self._probe.most:
+            tried.append(f"nothing further, for all {self._probe.most} runs are spent")
         new = _new(found, headers[1])
         confirmed = is_confirmed(final, new)
         idle = bench.idle(key for family in found.families for link in family.links for key in link.targets) if confirmed else Idle()
