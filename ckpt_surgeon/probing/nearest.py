@@ -74,12 +74,19 @@ def _hits(strands: Sequence[Strand], names: Sequence[str], samples: Samples) -> 
 
 
 def _gaps(wanted: Tensor, given: Tensor) -> Tensor:
-    """`[k, m], [n, m] -> [k, n]`: the distances in the spread of what is wanted; infinite where there is none, or no number."""
-    center = wanted.mean(1, keepdim=True).nan_to_num(0.0, 0.0, 0.0).mean()
+    """`[k, m], [n, m] -> [k, n]`: the distances in the spread of what is wanted; infinite where there is none."""
+    wanted, given = _filled(wanted), _filled(given)
+    center = wanted.mean()
     gaps = torch.cdist(wanted - center, given - center, compute_mode="use_mm_for_euclid_dist")
     spread = torch.linalg.vector_norm(wanted - wanted.mean(1, keepdim=True), dim=1, keepdim=True)
     found: Tensor = (gaps / spread).nan_to_num(inf, inf, inf)
-    return found
+    return torch.where(spread > 0, found, inf)
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """The rows with the mean of their numbers in place of what is none, or infinite."""
+    finite = torch.where(rows.isfinite(), rows, torch.nan)
+    return torch.where(rows.isfinite(), rows, finite.nanmean(1, keepdim=True).nan_to_num(0.0))
 
 
 def _is_near(gap: float, numel: int, count: int) -> bool:

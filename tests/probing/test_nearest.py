@@ -139,6 +139,12 @@ class TestNearElsewhere:
         found = nearest({"a": self.A, "c": self.C}, {"x": torch.full((8, 8), value)}, [("x", "a")], ["c"])
         assert found == NearElsewhere((), ())
 
+    @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+    def test_is_found_though_one_element_is_no_number(self, value: float) -> None:
+        wanted = self.C.clone()
+        wanted[0, 0] = value
+        assert nearest({"a": self.A, "c": self.C}, {"x": wanted}, [("x", "a")], ["c"]).turned == (Link(("c",), ("x",)),)
+
     def test_needs_another_of_the_same_shape(self) -> None:
         found = nearest({"a": self.A, "c": self.B.reshape(4, 16)}, {"x": moved(self.B, 0.1)}, [("x", "a")], ["c"])
         assert found == NearElsewhere((), ())
