@@ -14,6 +14,7 @@ from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.proving import wanted_recipes
 from ckpt_surgeon.model import StateDictReader
+from ckpt_surgeon.probing.dependence import Idle, idle_parts, parts_of
 from ckpt_surgeon.probing.inputs import Inputs
 from ckpt_surgeon.probing.likeness import ALIKE, OTHER, Seen, distance
 from ckpt_surgeon.probing.models import Models
@@ -114,6 +115,20 @@ class Bench:
         trace = traced(self._target, self._inputs, self._seed, made=False)
         known = tuple(bool(call.given) and all(each in self._seen for each in call.given) for call in trace.calls)
         return Result(distance(trace.outputs, self._outputs), trace.calls, known)
+
+    def idle(self, keys: Iterable[str]) -> Idle:
+        """The parts with these keys on which the outputs do not depend, as the weights are now, which have to give the source's outputs."""
+        return idle_parts(self._target, parts_of(self._target, list(keys)), self._inputs, self._seed, self._is_same)
+
+    def _is_same(self, keys: Sequence[str]) -> bool:
+        """Whether the outputs are the source's with these keys shaken."""
+        state = self._target.state_dict()
+        before = {key: state[key].clone() for key in keys}
+        self._load({key: shaken(value, f"other {key}", self._seed, _UNLIKE) for key, value in before.items()})
+        try:
+            return self.run().is_equal
+        finally:
+            self._load(before)
 
     def _values(self, links: Sequence[Link]) -> dict[str, Tensor]:
         recipes = wanted_recipes(links, self._source_header, self._target_header)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.folding import listed
-from ckpt_surgeon.mapping.links import Family
+from ckpt_surgeon.mapping.links import Alternative, Family
 from ckpt_surgeon.probing.bench import Result
 from ckpt_surgeon.probing.deciding import Verdict
+from ckpt_surgeon.probing.dependence import Idle
 from ckpt_surgeon.probing.groups import Group
 from ckpt_surgeon.probing.likeness import OTHER
 from ckpt_surgeon.probing.settling import doubted, settled
 
-__all__ = ["LACKING", "Search", "astray", "concluded", "is_confirmed", "is_lost_early", "reason", "told"]
+__all__ = [
+    "LACKING",
+    "Search",
+    "astray",
+    "concluded",
+    "is_confirmed",
+    "is_lost_early",
+    "reason",
+    "misled",
+    "told",
+    "untold",
+    "with_another",
+]
 
 LACKING = "the source's model lacks what one of the ways takes, so that no run can tell"
 _EVEN = "every way which was tried gives the same outputs on a random input"
@@ -87,11 +100,17 @@ def astray(families: Sequence[Family], final: Result, idle: Collection[str]) -> 
     """
     running = {call.name for call in final.calls}
     strange = [at for at, family in enumerate(families) if _owners(family) & running and _sources(family) <= set(idle)]
-    suspects = _suspects(final)
-    members = strange or [at for at, family in enumerate(families) if _owners(family) & suspects] or list(range(len(families)))
+    last = _suspects(final)
+    members = strange or [at for at, family in enumerate(families) if _owners(family) & last] or list(range(len(families)))
     apart = "parts are given something else" if final.distance is None else f"outputs differ by {final.distance:.2g}"
     doubt = f"{apart} on a random input, from here on"
     return doubted(families, members, doubt, _REFUTED)
+
+
+def with_another(families: Sequence[Family]) -> list[Family]:
+    """The families, those in doubt which have one answer, refuted by a run, with another: that nothing of the source is it."""
+    none = (Alternative((), 1.0 - _REFUTED),)
+    return [replace(each, alternatives=none) if each.doubt and not each.alternatives else each for each in families]
 
 
 def is_lost_early(final: Result, missing: Collection[str]) -> bool:
@@ -107,6 +126,11 @@ def _sources(family: Family) -> set[str]:
 
 def _owners(family: Family) -> set[str]:
     return {key.rpartition(".")[0] for link in family.links for key in link.targets}
+
+
+def misled(final: Result) -> set[str]:
+    """The parts which may have led astray: the suspects, or all where every part is given what the source's are, and the outputs differ."""
+    return _suspects(final) if _lost(final) < len(final.calls) else {call.name for call in final.calls}
 
 
 def _suspects(final: Result) -> set[str]:
@@ -126,6 +150,12 @@ def is_confirmed(final: Result, missing: Collection[str]) -> bool | None:
     if final.is_equal:
         return True
     return None if final.distance is None and missing and not is_lost_early(final, missing) else False
+
+
+def untold(idle: Idle) -> str:
+    """What equal outputs say nothing of."""
+    found = f"; they do not depend on {listed(idle.parts)}: nothing confirms what is put there" if idle.parts else ""
+    return found + (f"; whether they depend on {listed(idle.untried)} was not tried" if idle.untried else "")
 
 
 def told(final: Result, missing: Collection[str] = (), tried: Sequence[str] = ()) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.mapping.links import Change, Link
-from ckpt_surgeon.probing.samples import Samples, in_common, is_number, narrower
+from ckpt_surgeon.probing.samples import SAMPLED, Samples, in_common, is_number, narrower
+from ckpt_surgeon.probing.strands import Strand
 from ckpt_surgeon.spec import Header
 
-__all__ = ["equal_links", "told_apart"]
+__all__ = ["equal_links", "told_apart", "told_whole"]
 
 _FEWEST = 4  # elements; fewer may be equal by chance
 
@@ -41,6 +43,27 @@ def told_apart(links: Sequence[Link]) -> list[Link]:
     """The links whose source is in no other, nor their target."""
     times = Counter(key for link in links for key in (("of", *link.sources), ("to", *link.targets)))
     return [link for link in links if times["of", *link.sources] == times["to", *link.targets] == 1]
+
+
+def told_whole(known: Sequence[Strand], unused: Iterable[str], samples: Samples, source: Reader, target: Reader) -> list[Strand]:
+    """The strands, those compared whole whose source has the samples of another one, or of what is unused: one row may tell them apart."""
+    plain = [strand for strand in known if strand.standing == "equal" and strand.is_plain]
+    shapes = {source.header.tensors[strand.sources[0]].shape for strand in plain}
+    names = dict.fromkeys((*(strand.sources[0] for strand in plain), *unused))
+    specs = {name: source.header.tensors[name] for name in names if is_number(source.header.entries[name])}
+    large = [name for name, spec in specs.items() if spec.shape in shapes and spec.numel > SAMPLED]
+    signs = {name: _sign(samples.given(name), torch.float64) for name in large}
+    times = Counter(signs.values())
+    twins = {name for name, sign in signs.items() if times[sign] > 1}
+    return [
+        _whole(strand, source, target) if strand.standing == "equal" and strand.is_plain and strand.sources[0] in twins else strand
+        for strand in known
+    ]
+
+
+def _whole(strand: Strand, source: Reader, target: Reader) -> Strand:
+    is_equal = _is_equal(source.read(strand.sources[0]), target.read(strand.targets[0]), is_turned=False)
+    return strand if is_equal else replace(strand, standing="near")
 
 
 def _by_shape(keys: Iterable[str], header: Header) -> dict[tuple[int, ...], list[str]]:

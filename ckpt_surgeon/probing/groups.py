@@ -8,10 +8,12 @@ from itertools import islice
 
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.mapping.writing.proving import refused
-from ckpt_surgeon.probing.layouts import layouts
+from ckpt_surgeon.probing.layouts import is_query_or_key, layouts, rotary_layouts
 from ckpt_surgeon.spec import Header
 
 __all__ = ["Group", "Links", "Way", "is_open", "open_groups"]
+
+_MOST_ROTARY = 2  # a query and its key; more are not tried together, each in every order of rows
 
 Links = tuple[Link, ...]
 Way = tuple[Links, ...]
@@ -22,7 +24,7 @@ class Group:
     """Decisions of which one takes what another may take, or which one doubt is about.
 
     members: their places among all decisions. options: of each member the links which it may have, first those which it has.
-    layouts: ways in which no source changes, but the order of rows or dims does.
+    layouts: ways in which the order of rows or dims changes; where a query and its key may be each other's, rotary ones of either way.
     """
 
     members: tuple[int, ...]
@@ -93,9 +95,17 @@ def _group(members: tuple[int, ...], own: dict[int, tuple[Links, ...]], source: 
         first = own[at][0]
         moved = [links for sources in offered if (links := _with_sources(first, sources)) and not refused(links, source, target)]
         options.append(tuple(dict.fromkeys((*own[at], *moved))))
+    return Group(members, tuple(options), tuple(_laid(options, source, target)))
+
+
+def _laid(options: Sequence[tuple[Links, ...]], source: Header, target: Header) -> Iterator[Way]:
+    """The orders of rows and dims of the only way, or the rotary ones of each in which queries and keys may be shared out."""
     matched = tuple(each[0] for each in options)
-    is_fixed = all(len(each) == 1 for each in options)
-    return Group(members, tuple(options), tuple(layouts(matched, source, target)) if is_fixed else ())
+    if all(len(each) == 1 for each in options):
+        yield from layouts(matched, source, target)
+    elif len(options) <= _MOST_ROTARY and all(map(is_query_or_key, matched)):
+        for way in _choices(options, frozenset()):
+            yield from rotary_layouts(way, source, target)
 
 
 def _sources(links: Links) -> tuple[tuple[str, ...], ...]:

@@ -8,10 +8,11 @@ from functools import partial
 from math import gcd, log2
 
 from ckpt_surgeon.mapping.links import Change, Link
+from ckpt_surgeon.mapping.words import meanings
 from ckpt_surgeon.mapping.writing.proving import refused
 from ckpt_surgeon.spec import Header
 
-__all__ = ["layouts", "rotary_layouts", "turned"]
+__all__ = ["is_query_or_key", "layouts", "rotary_layouts", "turned"]
 
 _USUAL_HEAD = 64  # rows; heads of about this size are tried first
 _LARGEST_HEAD = 512
@@ -20,6 +21,7 @@ _PARTS = 3  # query, key and value
 _ROTARY = (("interleaved", "half"), ("half", "interleaved"))
 _PACKING = (("deinterleave", "concat"), ("split", "interleave"))  # head by head to part by part, and back
 
+_QUERY, _KEY, _VALUE = "q", "k", "v"
 _TURN = Change("transpose")
 
 Links = tuple[Link, ...]
@@ -41,6 +43,13 @@ def rotary_layouts(way: tuple[Links, ...], source: Header, target: Header) -> It
     """The way with the rows of its plain links in the other rotary order, for each size of head which divides them all."""
     relays: list[_Relay] = [partial(_rotary, head, order) for head in _heads(_shared_rows(way, source)) for order in _ROTARY]
     yield from _changed(way, relays, source, target)
+
+
+def is_query_or_key(links: Links) -> bool:
+    """Whether one side calls them queries or keys, and not both with values: those are packed."""
+    link = links[0]
+    names = ({*meanings(tuple(key.split(".")[-2:-1]))} for key in (link.targets[0], link.sources[0]))
+    return link.change is None and any(words & {_QUERY, _KEY} and _VALUE not in words for words in names)
 
 
 def _shared_rows(way: tuple[Links, ...], source: Header) -> int:

@@ -17,7 +17,7 @@ from ckpt_surgeon.mapping.links import Change, Family, Link
 from ckpt_surgeon.probing.settling import CERTAIN
 from ckpt_surgeon.spec import TensorSpec
 
-__all__ = ["SAME", "families_of", "found_by_value"]
+__all__ = ["SAME", "constant_kind", "families_of", "found_by_value", "trained_kind"]
 
 SAME = "its values are the target's, and no other's"
 
@@ -42,8 +42,8 @@ def found_by_value(targets: Sequence[str], sources: Sequence[str], source: Reade
     tensors = {key: target.read(key) for key in wanted if wanted[key].numel in _sizes(given)}
     equal = list(_equal(tensors, list(given), source))
     used = {key for link in equal for key in (*link.sources, *link.targets)}
-    fresh = {key: kind for key, tensor in tensors.items() if key not in used and (kind := _constant(tensor))}
-    kinds = {key: kind for key in given if key not in used and (kind := _kind(source.read(key)))} if fresh else {}
+    fresh = {key: kind for key, tensor in tensors.items() if key not in used and (kind := constant_kind(tensor))}
+    kinds = {key: kind for key in given if key not in used and (kind := trained_kind(source.read(key)))} if fresh else {}
     linked = {(_parent(key), _parent(name)) for link in links for key in link.targets for name in link.sources}
     return [*families_of([(link,) for link in equal], SAME), *_scales_and_shifts(_places(fresh, wanted), _places(kinds, given), linked)]
 
@@ -54,7 +54,7 @@ def _sizes(specs: Mapping[str, TensorSpec]) -> set[int]:
 
 def _equal(wanted: Mapping[str, Tensor], given: Iterable[str], source: Reader) -> Iterator[Link]:
     """A link for each target which has the values of one source and of no other, in their order or transposed."""
-    telling = {key: tensor for key, tensor in wanted.items() if _constant(tensor) is None}
+    telling = {key: tensor for key, tensor in wanted.items() if constant_kind(tensor) is None}
     by_values: dict[Hashable, list[str]] = defaultdict(list)
     for key, tensor in telling.items():
         by_values[_unordered(tensor)].append(key)
@@ -96,7 +96,7 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def _constant(tensor: Tensor) -> Kind | Literal["other"] | None:
+def constant_kind(tensor: Tensor) -> Kind | Literal["other"] | None:
     """What a fresh norm holds: `scale` for ones, `shift` for zeros; None for numbers which differ."""
     numbers = _wide(tensor).flatten()
     if bool((numbers != numbers[0]).any()):
@@ -106,7 +106,7 @@ def _constant(tensor: Tensor) -> Kind | Literal["other"] | None:
     return "shift" if numbers[0] == 0.0 else "other"
 
 
-def _kind(tensor: Tensor) -> Kind | None:
+def trained_kind(tensor: Tensor) -> Kind | None:
     """What trained numbers look like: scales are positive and about 1, shifts lie on both sides of 0."""
     if tensor.is_complex():
         return None
@@ -117,12 +117,12 @@ def _kind(tensor: Tensor) -> Kind | None:
     return "shift" if _MIXED[0] <= positive <= _MIXED[1] and float(numbers.mean().abs()) < float(numbers.std()) else None
 
 
-def families_of(ways: Iterable[tuple[Link, ...]], why: str) -> Iterator[Family]:
-    """Certain decisions, one for the ways of one place in all its repetitions."""
+def families_of(ways: Iterable[tuple[Link, ...]], why: str, confidence: float = CERTAIN) -> Iterator[Family]:
+    """Decisions which are as sure, one for the ways of one place in all its repetitions."""
     groups: dict[Hashable, list[Link]] = defaultdict(list)
     for links in ways:
         groups[tuple((_place(link.targets[0]), _place(link.sources[0]), link.change) for link in links)].extend(links)
-    yield from (Family(tuple(group), CERTAIN, why) for group in groups.values())
+    yield from (Family(tuple(group), confidence, why) for group in groups.values())
 
 
 def _place(key: str) -> str:

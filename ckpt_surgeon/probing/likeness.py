@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -47,14 +48,29 @@ class Seen:
     """The activations of one run, which those of another are looked for in."""
 
     def __init__(self, found: Iterable[Moments]) -> None:
+        self._known = set(found)
         self._by_size: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-        for numel, numbers in dict.fromkeys(found):
-            self._by_size[numel].append(numbers)
+        for numel, numbers in self._known:
+            if numbers and all(map(isfinite, numbers)):
+                self._by_size[numel].append(numbers)
+        for each in self._by_size.values():
+            each.sort(key=_size)
 
     def __contains__(self, wanted: Moments) -> bool:
+        """Whether one is alike, which is looked for among those of about its size; what is not finite has to be the same."""
         numel, numbers = wanted
-        scale = max(map(abs, numbers), default=0.0)
-        return any(all(abs(a - b) <= ALIKE * scale for a, b in zip(numbers, other, strict=True)) for other in self._by_size[numel])
+        if wanted in self._known or not numbers or not all(map(isfinite, numbers)):
+            return wanted in self._known
+        apart = ALIKE * max(map(abs, numbers))
+        others = self._by_size[numel]
+        first = bisect_left(others, _size(numbers) - apart, key=_size)
+        last = bisect_right(others, _size(numbers) + apart, key=_size)
+        return any(all(abs(a - b) <= apart for a, b in zip(numbers, other, strict=True)) for other in others[first:last])
+
+
+def _size(numbers: tuple[float, ...]) -> float:
+    """The root mean square."""
+    return numbers[2]
 
 
 def distance(outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> float | None:

@@ -13,8 +13,21 @@ from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes
 from ckpt_surgeon.planning import Derived
 from ckpt_surgeon.probing.bench import Bench, Result
-from ckpt_surgeon.probing.concluding import LACKING, Search, astray, concluded, is_confirmed, is_lost_early, reason, told
+from ckpt_surgeon.probing.climbing import climbed
+from ckpt_surgeon.probing.concluding import (
+    LACKING,
+    Search,
+    astray,
+    concluded,
+    is_confirmed,
+    is_lost_early,
+    reason,
+    told,
+    untold,
+    with_another,
+)
 from ckpt_surgeon.probing.deciding import Verdict, judged
+from ckpt_surgeon.probing.dependence import Idle
 from ckpt_surgeon.probing.drawn_inputs import fitted, given_inputs
 from ckpt_surgeon.probing.groups import Group, Way, open_groups
 from ckpt_surgeon.probing.models import models_of
@@ -56,7 +69,8 @@ class Probe:
 class Probed:
     """A mapping with what a probe has settled, and what it says of the whole.
 
-    is_confirmed: whether the outputs are the source's; None where new parts keep both from being compared.
+    is_confirmed: whether the outputs are the source's; None where new parts keep both from being compared, or where these do not depend
+    on all which the rules fill.
     """
 
     mapping: links.Mapping
@@ -96,8 +110,12 @@ class Probing:
         is_sure = not search.open and all(bench.has(family.links) for family in found.families)
         if is_sure and _is_astray(final, found, headers):
             found, final = self._looked_again(bench, found, final, least, tried)
+        if not final.is_equal and bench.runs >= self._probe.most:
+            tried.append(f"nothing further, for all {self._probe.most} runs are spent")
         new = _new(found, headers[1])
-        return Probed(found, told(final, new, tried) + self._words, is_confirmed(final, new))
+        confirmed = is_confirmed(final, new)
+        idle = bench.idle(key for family in found.families for link in family.links for key in link.targets) if confirmed else Idle()
+        return Probed(found, told(final, new, tried) + untold(idle) + self._words, None if idle else confirmed)
 
     def _in_order(self, groups: Iterable[Group]) -> list[Group]:
         """The groups in the order in which the target's parts run."""
@@ -113,13 +131,16 @@ class Probing:
             if search.clear and not _is_astray(again := bench.run(), found, self._headers):
                 return with_families(concluded(found.families, search, again), *self._headers), again
             _put(bench, look.group, look.group.matched)
+        tried += ["siblings under each other's names"]
+        if (way := climbed(bench, found.families, final, self._headers[1], self._probe.most)) is not None:
+            return with_families(way[0], *self._headers), way[1]
         doubtful = astray(found.families, final, self._idle())
         if final.is_apart:
             search = _searched(bench, self._in_order(open_groups(doubtful, least, *self._headers)), self._probe.most)
             tried += ["what ran right before they went astray"]
             if (last := bench.run()).is_equal:
                 return with_families(concluded(doubtful, search, last), *self._headers), last
-        return with_families(doubtful, *self._headers), final
+        return with_families(with_another(doubtful), *self._headers), final
 
     def _idle(self) -> set[str]:
         """SOURCE's keys whose parts never run."""

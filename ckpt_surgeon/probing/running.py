@@ -19,7 +19,7 @@ from ckpt_surgeon.model.seeding import seeded
 from ckpt_surgeon.probing.inputs import Inputs
 from ckpt_surgeon.probing.likeness import Moments, moments, tensors_of
 
-__all__ = ["Call", "Trace", "traced"]
+__all__ = ["Call", "Trace", "slow_attention", "traced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def traced(module: nn.Module, inputs: Inputs, seed: int, *, given: bool = True, 
     """
     seen = _Seen(given, made)
     args, kwargs = copy.deepcopy((inputs.args, dict(inputs.kwargs)))
-    with _hooked(module, seen), torch.no_grad(), _slow_attention(), seeded(seed), contextlib.redirect_stdout(sys.stderr):
+    with _hooked(module, seen), torch.no_grad(), slow_attention(), seeded(seed), contextlib.redirect_stdout(sys.stderr):
         try:
             outputs = tensors_of(module.eval()(*args, **kwargs))
         except (Exception, SystemExit) as error:  # forward is the user's code
@@ -98,7 +98,7 @@ def _hooked(module: nn.Module, seen: _Seen) -> Iterator[None]:
 
 
 @contextmanager
-def _slow_attention() -> Iterator[None]:
+def slow_attention() -> Iterator[None]:
     """torch's fused attention calls no parts: nothing of it would be seen."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

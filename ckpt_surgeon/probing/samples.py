@@ -11,14 +11,15 @@ from torch import Tensor
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Reader
-from ckpt_surgeon.planning import Derived, Recipe
+from ckpt_surgeon.planning import Derived, Recipe, Source
 from ckpt_surgeon.probing.gaps import EQUAL
 from ckpt_surgeon.spec import DType, TensorSpec
 
-__all__ = ["Samples", "Standing", "compared", "in_common", "is_number", "narrower"]
+__all__ = ["SAMPLED", "Samples", "Standing", "compared", "in_common", "is_number", "narrower"]
 
 _RUNS = 8  # places all over the tensor
 _LENGTH = 32  # elements at each
+SAMPLED = _RUNS * _LENGTH  # elements of a tensor which has more
 _CORNER = 8  # rows and columns
 _NEAR = 0.5  # of how far its elements lie apart: training moves a tensor by less, two which are strangers differ by 1.4
 
@@ -31,19 +32,22 @@ class Samples:
     def __init__(self, source: Reader, target: Reader) -> None:
         self._source, self._target = source, target
         self._evaluator = Evaluator({"": source})
+        self._known: dict[tuple[str, str], Tensor] = {}
 
     def made(self, recipe: Recipe, spec: TensorSpec) -> Tensor:
         """Of what a recipe of this spec makes; it is computed whole where an op does more than move bytes."""
+        if isinstance(recipe, Source):
+            return self.given(recipe.key)
         ranges = self._evaluator.ranges(recipe)
         return _of_tensor(self._evaluator.tensor(recipe)) if ranges is None else _of_ranges(ranges, spec)
 
     def given(self, key: str) -> Tensor:
         """Of a tensor of the source."""
-        return _of_key(self._source, key)
+        return self._once("given", self._source, key)
 
     def wanted(self, key: str) -> Tensor:
         """Of a tensor of the target."""
-        return _of_key(self._target, key)
+        return self._once("wanted", self._target, key)
 
     def corner_given(self, key: str) -> Tensor:
         """The first rows and columns of a matrix of the source, which stay in their corner when it is transposed: `[k, k]`."""
@@ -52,6 +56,11 @@ class Samples:
     def corner_wanted(self, key: str) -> Tensor:
         """Those of a matrix of the target."""
         return _corner(self._target, key)
+
+    def _once(self, side: str, reader: Reader, key: str) -> Tensor:
+        if (side, key) not in self._known:
+            self._known[side, key] = _of_key(reader, key)
+        return self._known[side, key]
 
 
 def compared(found: Tensor, wanted: Tensor, recipe: Recipe) -> Standing:
@@ -136,7 +145,7 @@ def _bytes(ranges: Sequence[FileRange], start: int, stop: int) -> bytes:
 
 def _runs(numel: int) -> Iterator[tuple[int, int]]:
     """Where the runs start and stop; one for all elements where these are few."""
-    if numel <= _RUNS * _LENGTH:
+    if numel <= SAMPLED:
         yield 0, numel
         return
     for run in range(_RUNS):

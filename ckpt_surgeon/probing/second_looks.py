@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpt_surgeon.mapping.links import Family
-from ckpt_surgeon.mapping.words import meanings
 from ckpt_surgeon.probing.groups import Group, Links
-from ckpt_surgeon.probing.layouts import rotary_layouts, turned
+from ckpt_surgeon.probing.layouts import is_query_or_key, rotary_layouts, turned
 from ckpt_surgeon.spec import Header
 
 __all__ = ["SecondLook", "second_looks"]
-
-_QUERY, _KEY, _VALUE = "q", "k", "v"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ def second_looks(families: Sequence[Family], source: Header, target: Header) -> 
     for members in _kinds({at: _last_names(family) for at, family in _square(families, source)}):
         matched = tuple(families[at].links for at in members)
         yield SecondLook("square matrices transposed", _group(members, matched, (turned(matched, source),)))
-    for members in _kinds({at: _attention(family) for at, family in enumerate(families) if _is_query_or_key(family)}):
+    for members in _kinds({at: _attention(family) for at, family in enumerate(families) if is_query_or_key(family.links)}):
         matched = tuple(families[at].links for at in members)
         layouts = tuple(rotary_layouts(matched, source, target))
         if layouts:
@@ -64,10 +61,3 @@ def _attention(family: Family) -> tuple[str, ...]:
     """The part around a projection, in all its repetitions."""
     *around, _, _ = ("", "", *family.links[0].targets[0].split("."))
     return tuple(segment for segment in around if not segment.isdigit())
-
-
-def _is_query_or_key(family: Family) -> bool:
-    """Whether one side calls it a query or a key, and not both with the value: those are packed."""
-    link = family.links[0]
-    names = ({*meanings(tuple(key.split(".")[-2:-1]))} for key in (link.targets[0], link.sources[0]))
-    return link.change is None and any(words & {_QUERY, _KEY} and _VALUE not in words for words in names)

@@ -202,6 +202,76 @@ class TestOtherWeights:
         assert found.is_settled
         assert found.remarks == ()
 
+    @pytest.mark.parametrize("value", [0.0, torch.nan])
+    def test_which_are_no_weights_at_all_are_told_of(self, value: float) -> None:
+        weights = residual()
+        blank = {key: torch.full_like(tensor, value) if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
+        (remark,) = valued(weights, blank).remarks
+        assert remark.endswith("the target's values are all one number, or none, and tell nothing")
+
+
+def gated(order: tuple[int, ...] = (0, 1, 2, 3)) -> Weights:
+    """Two recurrent layers with their gates in an order, between an embedding and a head."""
+    drawn = {"emb.weight": numbers(40, 16), "out.weight": numbers(7, 16, seed=1)}
+    for at, layer in enumerate(("enc", "dec")):
+        gates = {"weight_ih_l0": (64, 16), "weight_hh_l0": (64, 16), "bias_ih_l0": (64,), "bias_hh_l0": (64,)}
+        for leaf, shape in gates.items():
+            rows = numbers(*shape, seed=10 * at + len(drawn)).chunk(4)
+            drawn[f"{layer}.{leaf}"] = torch.cat([rows[i] for i in order])
+    return drawn
+
+
+class TestOneOrigin:
+    """What is unlike is asked where some others are equal, though most are not."""
+
+    def test_is_told_by_an_embedding_and_a_head(self) -> None:
+        found = valued(gated(), gated((0, 1, 3, 2)))
+        assert set(found.open_targets) == {key for key in gated() if "_l0" in key}
+        assert found.remarks[0].endswith("8 are not, and open")
+
+    @pytest.mark.parametrize("layers", [3, 30])
+    def test_is_not_told_by_one_table_however_many_hold_it(self, layers: int) -> None:
+        table = {f"table.{i}.inv_freq": 10000 ** -(torch.arange(8.0) / 8) for i in range(layers)}
+        found = valued(residual() | table, residual(seed=500) | table)
+        assert found.is_settled
+        assert "other weights" in found.remarks[0]
+
+
+def fresh_norms(scale: float, shift: float, count: int = 3) -> Weights:
+    """Matrices and norms as they are built."""
+    matrices = {f"h.{i}.fc.weight": numbers(24, 32, seed=100 + i) for i in range(count)}
+    return matrices | {f"h.{i}.norm.{leaf}": torch.full((24,), v) for i in range(count) for leaf, v in (("weight", scale), ("bias", shift))}
+
+
+def trained_norms(scale: float, shift: float) -> Weights:
+    return {key: value + 0.1 * numbers(*value.shape, seed=at) for at, (key, value) in enumerate(fresh_norms(scale, shift).items())}
+
+
+class TestAModelAsItWasBuilt:
+    def test_speaks_against_a_scale_which_bears_the_name_of_the_shift(self) -> None:
+        found = valued(trained_norms(0.0, 1.0), fresh_norms(1.0, 0.0))
+        assert set(found.open_targets) == {key for key in fresh_norms(1.0, 0.0) if "norm" in key}
+        assert "scales start at 1, shifts at 0" in found.text
+
+    @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.0, 0.0)])
+    def test_says_nothing_against_an_honest_one_nor_one_which_starts_at_zero(self, scale: float, shift: float) -> None:
+        assert valued(trained_norms(1.0, 0.0), fresh_norms(scale, shift)).is_settled
+
+
+class TestTablesWhichDifferInOneRow:
+    FILL = residual()
+    A = numbers(3000, 64)
+    B = torch.cat([A[:1234], numbers(1, 64, seed=1), A[1235:]])
+
+    def test_are_compared_whole_where_both_are_there(self) -> None:
+        found = valued(self.FILL | {"a.weight": self.A, "b.weight": self.B}, self.FILL | {"a.weight": self.B, "b.weight": self.A})
+        assert {key: found.plan.recipes[key].key for key in ("a.weight", "b.weight")} == {"a.weight": "b.weight", "b.weight": "a.weight"}
+
+    @pytest.mark.parametrize("other", [{}, {"b.weight": A}])
+    def test_stay_where_names_say_so(self, other: Weights) -> None:
+        found = valued(self.FILL | {"a.weight": self.A} | other, self.FILL | {"a.weight": self.A})
+        assert found.plan.recipes["a.weight"].key == "a.weight"
+
 
 A, B, C, Q, K, V = (numbers(8, 8, seed=seed) for seed in range(6))
 SETTLED = {"a.weight": A, "b.weight": B, "c.weight": C}  # three which are equal on both sides, so that both hold the same weights

@@ -69,6 +69,17 @@ class TestMoments:
     def test_numbers_which_are_none_are_never_known(self) -> None:
         assert moments(torch.full((3,), nan)) not in Seen([moments(torch.full((3,), nan))])
 
+    def test_are_known_again_among_many_of_their_size(self) -> None:
+        many = [numbers(60, seed=seed) for seed in range(200)]
+        seen = Seen(map(moments, many))
+        assert all(moments(x * (1 + 1e-6)) in seen for x in many)
+        assert not any(moments(numbers(60, seed=seed)) in seen for seed in range(200, 400))
+
+    def test_masks_are_known_again_by_the_same_numbers_only(self) -> None:
+        mask = torch.full((4, 4), -inf).triu(1)
+        assert moments(mask) in Seen([moments(mask.clone())])
+        assert moments(mask) not in Seen([moments(numbers(4, 4))])
+
 
 class TestOutputs:
     def test_of_all_shapes_are_looked_into(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ckpt_surgeon.mapping.links import Change, Family, Link
 from ckpt_surgeon.model import StateDictReader
-from ckpt_surgeon.probing.companions import companions
+from ckpt_surgeon.probing.companions import companions, torn
 from ckpt_surgeon.probing.orders import laid_otherwise
 from ckpt_surgeon.probing.samples import Samples
 from ckpt_surgeon.probing.strands import Strand, strands
@@ -106,6 +106,12 @@ class TestCompanions:
         turned = {"a.weight": "b.weight", "b.weight": "a.weight"}
         assert followers(self.SOURCE | {"a.bias": torch.ones(8)}, self.TARGET | {"a.bias": torch.ones(8)}, turned) == {}
 
+    def test_go_where_they_are_nearer_there(self) -> None:
+        turned = {"a.weight": "b.weight", "b.weight": "a.weight"}
+        shifts = {"a.bias": numbers(8, seed=3), "b.bias": numbers(8, seed=4)}
+        trained = {"a.bias": shifts["b.bias"] + 0.1, "b.bias": shifts["a.bias"] - 0.1}
+        assert followers(self.SOURCE | shifts, self.TARGET | trained, turned) == {"a.bias": "b.bias", "b.bias": "a.bias"}
+
     def test_stay_where_the_part_comes_from_two(self) -> None:
         turned = {"a.weight": "b.weight", "a.scale": "c.weight"}
         assert followers(self.SOURCE, self.TARGET, turned) == {}
@@ -119,6 +125,24 @@ class TestCompanions:
         counts = {f"{name}.num_batches_tracked": count for name in ("a", "b")}
         turned = {"a.weight": "b.weight", "b.weight": "a.weight"}
         assert "a.num_batches_tracked" in followers(self.SOURCE | counts, self.TARGET | counts, turned)
+
+
+class TestTorn:
+    def left(self, target: Weights, source: Weights, turned: Mapping[str, str]) -> list[str]:
+        readers = StateDictReader(source), StateDictReader(target)
+        samples, headers = Samples(*readers), (readers[0].header, readers[1].header)
+        families = [Family((Link((key,), (key,)),), 1.0, "") for key in target]
+        known = [strand for at, family in enumerate(families) for strand in strands(at, family, samples, *headers)]
+        return [key for strand in torn(known, [(Link((name,), (key,)),) for key, name in turned.items()]) for key in strand.targets]
+
+    def test_is_what_stays_unlike_of_a_part_which_is_turned(self) -> None:
+        source, target = norm("a", seed=2), norm("a", seed=1) | {"a.bias": numbers(8, seed=7)}
+        assert self.left(target, source, {"a.weight": "b.weight"}) == ["a.bias"]
+
+    def test_is_nothing_which_is_equal_or_of_another_part(self) -> None:
+        source = norm("a", seed=2) | norm("b", seed=3)
+        target = norm("a", seed=1) | norm("b", seed=4)
+        assert self.left(target, source, {"a.weight": "b.weight"}) == []
 
 
 class TestOtherOrders:

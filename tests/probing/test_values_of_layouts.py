@@ -242,6 +242,48 @@ class TestOddTensors:
         assert not valued(source, {key: value.bfloat16() for key, value in twin.items()}).is_settled
 
 
+META, HF = (
+    ("attention.wq", "attention.wk", "attention.wv", "attention.wo"),
+    (
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+    ),
+)
+
+
+def rotary(names: tuple[str, ...], heads: int = 0, size: int = 32) -> Weights:
+    """Two layers of attention, with as many queries as keys. heads: whose rows are turned from interleaved to halves; 0: none."""
+    found = {}
+    for i in range(2):
+        for at, name in enumerate(names):
+            weight = numbers(size, size, seed=10 * i + at)
+            is_turned = bool(heads) and at < 2
+            rows = weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(size, size) if is_turned else weight
+            found[f"layers.{i}.{name}.weight"] = rows
+    return found
+
+
+class TestRotaryRowsOfAsManyQueriesAsKeys:
+    @pytest.mark.parametrize("heads", [2, 4, 8])
+    @pytest.mark.parametrize(("source", "target"), [(META, HF), (HF, META), (META, META)])
+    def test_are_proven_under_whatever_names(self, source: tuple[str, ...], target: tuple[str, ...], heads: int) -> None:
+        found = valued(rotary(source), rotary(target, heads))
+        assert found.is_settled
+        assert makes(found, rotary(source), rotary(target, heads))
+
+    def test_are_asked_where_names_lie_as_well(self) -> None:
+        target = rotary((HF[1], HF[0], *HF[2:]), heads=4)
+        assert set(valued(rotary(META), target).open_targets) == {key for key in target if "q_proj" in key or "k_proj" in key}
+
+    def test_are_none_where_the_order_is_the_same(self) -> None:
+        found = valued(rotary(META), rotary(HF))
+        assert found.is_settled
+        assert makes(found, rotary(META), rotary(HF))
+        assert "rope_permute" not in found.text
+
+
 class TestFreshModels:
     def test_tell_nothing_of_layers_which_were_drawn(self) -> None:
         found = valued(mixer(), Mixer("tin", "zinc"))
