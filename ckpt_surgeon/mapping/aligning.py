@@ -40,6 +40,14 @@ class _Pools:
         kept = [node for node in self.nodes[side] if node not in opened]
         self.nodes[side][:] = [*kept, *(child for node in opened for child in node.children)]
 
+    def unwrap(self, side: int, nodes: Iterable[Node]) -> None:
+        """Open parts; where some are wrapped and others are not, their wrappers too: else only those of one kind would be rivals."""
+        chains = [_wrappers(node) for node in nodes]
+        is_mixed = len(set(map(len, chains))) > 1
+        for chain in chains:
+            for node in chain if is_mixed else chain[:1]:
+                self.open(side, [node])
+
     def inner(self, side: int) -> list[Node]:
         return [node for node in self.nodes[side] if node.children]
 
@@ -47,6 +55,14 @@ class _Pools:
         """The part which is not a module with most elements, and its side."""
         parts = [(side, node) for side in (_TARGET, _SOURCE) for node in self.inner(side)]
         return max(parts, key=lambda part: (part[1].numel, part[1].count), default=None)
+
+
+def _wrappers(node: Node) -> list[Node]:
+    """The part, and what it merely wraps."""
+    chain = [node]
+    while len(chain[-1].children) == 1 and chain[-1].children[0].children:
+        chain.append(chain[-1].children[0])
+    return chain
 
 
 class Aligner:
@@ -122,8 +138,8 @@ class Aligner:
         held = [d for d in decisions if _holds(d, targets[d.row], lines[d.row][d.column])]
         if len(held) < len(decisions):
             rows, columns = {d.row for d in held}, {d.column for d in held}
-            pools.open(_TARGET, (node for i, run in enumerate(targets) if i not in rows for node in run.nodes))
-            pools.open(_SOURCE, (node for j, run in enumerate(sources) if j not in columns for node in run.nodes))
+            pools.unwrap(_TARGET, (node for i, run in enumerate(targets) if i not in rows for node in run.nodes))
+            pools.unwrap(_SOURCE, (node for j, run in enumerate(sources) if j not in columns for node in run.nodes))
         for decision in held:
             found = lines[decision.row]
             rival = found[decision.rival][1] if decision.rival is not None else ()

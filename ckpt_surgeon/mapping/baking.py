@@ -7,9 +7,11 @@ from typing import Any
 
 from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
+from ckpt_surgeon.mapping.words import meanings
 
 __all__ = ["Baked", "baked", "is_computed"]
 
+_UPWARDS = frozenset(("up", "ups", "upsample", "deconv", "transposed", "transpose", "convtranspose", "decoder", "tconv"))
 _WEIGHT_NORM, _SPECTRAL_NORM = ("magnitude", "direction"), ("original", "left", "right")
 
 
@@ -40,6 +42,16 @@ def is_computed(module: Node) -> bool:
     """Whether the weight is none of the tensors, but computed from them."""
     roles = {tensor.role for tensor in module.tensors}
     return roles >= set(_WEIGHT_NORM) or "original" in roles
+
+
+def is_either_dim(target: Node, source: Node) -> bool:
+    """Whether the dim of a spectral norm is not to be seen: of a kernel with as many inputs as outputs whose name says upwards."""
+    bake = baked(target, source)
+    if bake is None or bake.role != "original":
+        return False
+    shape = bake.inputs[0].spec.shape
+    words = {word for node in (target, source) for word in meanings(node.path)}
+    return len(shape) > 2 and shape[0] == shape[1] and not _UPWARDS.isdisjoint(words)
 
 
 def _norm_dim(magnitude: Tensor) -> tuple[tuple[str, Any], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ckpt_surgeon.mapping.baking import baked, is_computed
+from ckpt_surgeon.mapping.baking import baked, is_computed, is_either_dim
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
 from ckpt_surgeon.mapping.fitting import main, other_channels
 from ckpt_surgeon.mapping.matches import Match
@@ -20,6 +20,7 @@ CHANNELS = "what added input channels start from is a choice"
 _TOLD_CHANNELS = (1, 3, 10, 20)  # gray; colors; x and y of 5 or 10 frames of flow: these start from the mean (TSN)
 _SHIFTED = "shift and scale may lie the other way round on one side"
 _NORMED = "the target keeps the weight in parts (magnitude and direction, or vectors beside it), and no op parts one"
+_EITHER_DIM = "under spectral norm, the dim is 1 for a transposed convolution, and 0 for any other"
 _COMPUTED = "the source's layer computes its weight from this tensor, by code which no op stands for"
 _WHICH_NORM = "which of several norms is the second depends on what the block holds"
 _DECODER_NORMS = 3  # of self attention, cross attention, mlp
@@ -59,6 +60,8 @@ def _doubt(match: Match, rotary: bool) -> Match:
     names = [node.name for node in (target, source)]
     if match.form == "plain" and is_computed(target) != is_computed(source) and baked(target, source) is None:
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_COMPUTED if is_computed(source) else _NORMED)
+    if match.form == "plain" and is_either_dim(target, source):
+        return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_EITHER_DIM)
     if match.form == "plain" and by_heads(target) != by_heads(source):
         return replace(match, confidence=match.confidence * BOTH_WAYS, doubt=_PACKED)
     if match.form == "plain" and rotary and names[0] != names[1] and _is_query_or_key(target) and _is_query_or_key(source):

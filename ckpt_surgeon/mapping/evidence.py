@@ -117,7 +117,8 @@ class Naming:
         ends = [tuple(_places(node) for node in (match.targets[0], match.sources[0])) for match in plain]
         places = set(ends)
         if len(places) < _MANY:
-            return cls()
+            kept = sum(match.targets[0].path == match.sources[0].path for match in plain)
+            return cls(1.0, 1.0) if len(plain) >= _MANY and kept >= _SAME_NAMING * len(plain) else cls()
         alike = sum(likeness(meanings(left), meanings(right)) for left, right in places) / len(places)
         named = [(left[-1:], right[-1:]) for left, right in ends if {left[-1:], right[-1:]} != {(_NUMBER,)}]
         return cls(alike, sum(left == right for left, right in named) / len(named) if named else 0.0)

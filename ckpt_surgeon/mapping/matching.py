@@ -18,6 +18,7 @@ from ckpt_surgeon.mapping.links import Mapping
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.slots import asked, without_slots
 from ckpt_surgeon.mapping.tree import Node, Trees
+from ckpt_surgeon.mapping.twins import copies
 from ckpt_surgeon.spec import Header
 
 __all__ = ["match"]
@@ -38,7 +39,8 @@ def match(source: Header, target: Header) -> Mapping:
     weights, averages = without_slots(base)
     left, right = trees.tree(target), trees.tree(weights)
     found = _namesakes(left, right) if _keep_their_names(weights, target) else _aligned(left, right)
-    made = with_adapters(asked(families(doubted(turn(found))), averages), adapters)
+    decided = families(doubted(turn(found)))
+    made = with_adapters(asked(decided, averages or copies(decided, weights)), adapters)
     links = [link for family in made for link in family.links]
     given = {key for link in links for key in link.targets}
     used = {key for link in links for key in link.sources}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS, COMMON, UNLIKE, Weights
@@ -19,6 +19,7 @@ __all__ = ["Context", "match_modules"]
 _NAMED = 0.35  # likeness of names which tells
 _LEAST = 0.5  # a less likely match waits for a larger surrounding
 _SURE = 0.95  # of matches which may tell of others
+_TURNED = 0.98  # of matrices of one name, though others are not turned
 _NEAR = 0.5  # to a matched sibling, in the same parent and of the same number
 _FOREIGN = "no name, and nothing near, speaks for it"
 _MOST_ROUNDS = 4  # of matches which follow from others; longer chains are none
@@ -54,6 +55,7 @@ def match_modules(nodes: Pools, found: Sequence[Match], context: Context, eviden
     fused = match_parts(*_unmatched(found, nodes))
     context = context.knowing(fused)
     matches = [*found, *fused]
+    matches += _turned_namesakes(*_unmatched(matches, nodes), context.depths)
     alike = _same_shapes(matches, nodes, context, evidence)
     for _ in range(_MOST_ROUNDS):
         new = [match for match in alike if match.confidence >= _SURE]
@@ -76,6 +78,18 @@ def _capped(new: Sequence[Match], earlier: Sequence[Match]) -> list[Match]:
         signature = match.targets[0].signature
         caps[signature] = min(match.confidence, caps.get(signature, 1.0))
     return [replace(match, confidence=min(match.confidence, caps.get(match.targets[0].signature, 1.0))) for match in new]
+
+
+def _turned_namesakes(targets: Sequence[Node], sources: Sequence[Node], depths: tuple[int, int]) -> Iterator[Match]:
+    """Modules of one name whose matrices are turned, though others have their very shapes: `up` and `down`, all of them transposed."""
+    named = {node.path[depths[1] :]: node for node in sources}
+    shapes = {node.signature for node in targets}, {node.signature for node in sources}
+    for node in targets:
+        other = named.get(node.path[depths[0] :])
+        if other is None or node.signature == other.signature or node.shapes != other.shapes or fit(node, other) <= 0:
+            continue
+        if node.signature in shapes[1] or other.signature in shapes[0]:
+            yield Match((node,), (other,), _TURNED, "the same name, turned")
 
 
 def _unmatched(matches: Iterable[Match], nodes: Pools) -> Pools:

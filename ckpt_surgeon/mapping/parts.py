@@ -23,6 +23,7 @@ _GROUPS: tuple[_Group, ...] = (
     (_GATED, frozenset(_GATED), False),
     (("first", "second"), frozenset(_GATED), True),
 )
+_GROUPED = "wqkv"  # InternLM2 packs each group's queries before its key and value
 _NAMED, _UNNAMED, _EITHER_WAY = 0.985, 0.93, 0.5
 
 
@@ -64,8 +65,12 @@ def _bias(node: Node) -> tuple[int, ...] | None:
 
 
 def _apart(nodes: Sequence[Node], others: Sequence[Node]) -> list[Node]:
-    namesakes = {(node.path[-2:], node.signature) for node in others}
-    return [node for node in nodes if (node.path[-2:], node.signature) not in namesakes]
+    namesakes = {_place_and_sizes(node) for node in others}
+    return [node for node in nodes if _place_and_sizes(node) not in namesakes]
+
+
+def _place_and_sizes(node: Node) -> tuple[object, ...]:
+    return node.path[-2:], frozenset(node.shapes.items())
 
 
 _Found = tuple[tuple[Node, ...], Node, Form, float, str]
@@ -85,12 +90,17 @@ def _fused(parts: Sequence[Node], wholes: Sequence[Node], form: Form) -> Iterato
             continue  # what is not named so may as well be the one of its shape which stands among the parts
         order = _told_order(letters, named[0].name)
         inside = tuple(group[letters.index(letter)] for letter in order or letters)
-        if by_heads(named[0]):
+        if by_heads(named[0]) or (letters == ("q", "k", "v") and _are_grouped(inside) and _GROUPED in named[0].name):
             yield inside, named[0], form, _EITHER_WAY, "the whole may hold its parts head by head"
         elif not words and not order and letters == _GATED:
             yield inside, named[0], form, _EITHER_WAY, "which part comes first is not to be seen"
         else:
             yield inside, named[0], form, _NAMED if words or order else _UNNAMED, ""
+
+
+def _are_grouped(parts: Sequence[Node]) -> bool:
+    """Whether queries have more rows than keys: several of their heads go with one of these."""
+    return main(parts[0]).spec.shape != main(parts[1]).spec.shape
 
 
 def _told_order(letters: tuple[str, ...], name: str) -> tuple[str, ...]:

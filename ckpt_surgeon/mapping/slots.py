@@ -15,7 +15,7 @@ from ckpt_surgeon.spec import Header
 __all__ = ["asked", "without_slots"]
 
 _LAST_DOT = re.compile(r"[./](?=[^./]*$)")
-_DOUBT = "averages of the weights stand beside them: which are meant is one decision for all"
+_DOUBT = "averages of the weights, or another copy, stand beside them: which are meant is one decision for all"
 
 
 def without_slots(header: Header) -> tuple[Header, dict[str, str]]:
@@ -50,9 +50,10 @@ def _parted(family: Family, averages: Mapping[str, str]) -> Iterator[Family]:
     if plain:
         yield replace(family, links=plain)
     if open_links:
-        other = Alternative(tuple(_averaged(link, averages) for link in open_links), BOTH_WAYS, "the averages")
+        other = Alternative(tuple(_averaged(link, averages) for link in open_links), BOTH_WAYS, "the copy beside them")
         doubt = "; ".join(filter(None, (family.doubt, _DOUBT)))
-        yield Family(open_links, family.confidence * BOTH_WAYS, family.why, doubt, (other, *family.alternatives))
+        others = (each for each in family.alternatives if each.links != other.links)
+        yield Family(open_links, family.confidence * BOTH_WAYS, family.why, doubt, (other, *others))
 
 
 def _averaged(link: Link, averages: Mapping[str, str]) -> Link:
