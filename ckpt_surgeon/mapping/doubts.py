@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ckpt_surgeon.mapping.baking import baked, is_computed, is_either_dim
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS
+from ckpt_surgeon.mapping.directions import unsure_directions
 from ckpt_surgeon.mapping.fitting import main, other_channels
 from ckpt_surgeon.mapping.matches import Match
 from ckpt_surgeon.mapping.tree import Node
@@ -30,7 +31,7 @@ ROTARY = "rows for rotary positions may be in another order (rope_permute)"
 def doubted(matches: Sequence[Match]) -> list[Match]:
     """The matches, those in doubt whose rows may be in another order."""
     rotary = _is_rotary(matches)
-    return _third_norms([_doubt(match, rotary) for match in matches])
+    return unsure_directions(_third_norms([_doubt(match, rotary) for match in matches]))
 
 
 def _third_norms(matches: Sequence[Match]) -> list[Match]:

@@ -98,3 +98,31 @@ def test_two_stacks_of_which_one_is_wrapped_are_asked(order: str) -> None:
     assert {
         key: sources for key, sources in found.items() if key != sources[0].replace("down", "mol.tun").replace("encoder.layer", "zif")
     } == {}
+
+
+def pyramid(turned: bool, outputs: str = "output") -> tuple[Shapes, Shapes]:
+    """Laterals whose shapes tell their order, and outputs of which they tell nothing."""
+    source: Shapes = {}
+    target: Shapes = {}
+    for level in range(2, 6):
+        place = 5 - level if turned else level - 2
+        for name, other, shape in (("lateral", "lateral_convs", (32, 64 * 2**level, 1, 1)), (outputs, "fpn_convs", (32, 32, 3, 3))):
+            source[f"backbone.fpn_{name}{level}.weight"] = target[f"neck.{other}.{place}.weight"] = shape
+    return source, target
+
+
+@ORDERS
+def test_a_list_beside_one_which_is_turned_round_is_asked_with_both_directions(order: str) -> None:
+    source, target = pyramid(turned=True)
+    found = surgeon.suggestion(given(source, order), header(target))
+    assert not found.is_settled
+    sure = answers(match(given(source, order), header(target)))
+    assert sure == {f"neck.lateral_convs.{5 - level}.weight": (f"backbone.fpn_lateral{level}.weight",) for level in range(2, 6)}
+    offered = {(link.targets[0], link.sources[0]) for q in found.questions for answer in q.answers for link in answer.links}
+    assert {(f"neck.fpn_convs.{5 - level}.weight", f"backbone.fpn_output{level}.weight") for level in range(2, 6)} <= offered
+
+
+@ORDERS
+def test_a_list_beside_one_which_rises_rises(order: str) -> None:
+    source, target = pyramid(turned=False)
+    assert answers(match(given(source, order), header(target))).keys() == target.keys()
