@@ -80,6 +80,8 @@ def test_the_least_headers_are_plain(text, entries):
         f"{{{ENTRY},{ENTRY[:-1]},}}",
         f"{{{ENTRY}{ENTRY}}}",
         f'{{{ENTRY},"__metadata__":{{}}}}',
+        '{"__metadata__":{},}',
+        '{"__metadata__":{"a":"b"},}  ',
         '{"__metadata__":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}',
         f'{{"__metadata__":{{"a":1}},{ENTRY}}}',
         "{" + ENTRY.replace('"w"', '"w\\n"') + "}",
