@@ -14,7 +14,7 @@ T = TypeVar("T")
 # Without a way back into what was matched: a text of many MB must not be remembered sign by sign.
 _TEXT: Final = r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _SIZE: Final = r"(?:0|[1-9][0-9]{0,17})"
-_START: Final = re.compile(rf'\{{(?:"__metadata__":(\{{(?:{_TEXT}:{_TEXT},?)*+\}})(?:,(?="))?)?')
+_START: Final = re.compile(rf'\{{(?:"__metadata__":(\{{(?:{_TEXT}:{_TEXT},?)*+\}})(?:,(?=")|(?=\}})))?')
 _ENTRY: Final = re.compile(
     rf'"(?!__metadata__")([^"\\\x00-\x1f]*)":\{{"dtype":"([A-Z0-9_]+)",'
     rf'"shape":\[((?:{_SIZE}(?:,{_SIZE})*+)?)\],"data_offsets":\[({_SIZE}),({_SIZE})\]\}}(?:,(?=")|(?=\}}))'

@@ -81,6 +81,7 @@ def test_the_least_headers_are_plain(text, entries):
         f"{{{ENTRY}{ENTRY}}}",
         f'{{{ENTRY},"__metadata__":{{}}}}',
         '{"__metadata__":{},}',
+        f'{{"__metadata__":{{}}{ENTRY}}}',
         '{"__metadata__":{"a":"b"},}  ',
         '{"__metadata__":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}',
         f'{{"__metadata__":{{"a":1}},{ENTRY}}}',
