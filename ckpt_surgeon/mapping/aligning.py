@@ -58,7 +58,7 @@ class _Pools:
 
 
 def _wrappers(node: Node) -> list[Node]:
-    """The part, and what it merely wraps."""
+    """The part, and the parts which it merely wraps, from the outside inwards."""
     chain = [node]
     while len(chain[-1].children) == 1 and chain[-1].children[0].children:
         chain.append(chain[-1].children[0])

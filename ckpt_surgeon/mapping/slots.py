@@ -38,7 +38,7 @@ def _is_average(name: str) -> bool:
 
 
 def asked(families: Sequence[Family], averages: Mapping[str, str]) -> tuple[Family, ...]:
-    """The families; links from weights which have averages are a question of their own, with the averages as alternatives."""
+    """The families; links from weights which have averages, or another copy, are a question of their own, with these as alternatives."""
     return tuple(part for family in families for part in _parted(family, averages)) if averages else tuple(families)
 
 
