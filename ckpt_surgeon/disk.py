@@ -7,11 +7,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Self
 
 from ckpt_surgeon.checksums import crc32
 from ckpt_surgeon.errors import CorruptError, DiskError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.posix import UNSUPPORTED, PosixSystem, System
 
 __all__ = [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Self
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = [
     "CorruptError",

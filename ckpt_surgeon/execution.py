@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
@@ -15,6 +15,7 @@ from ckpt_surgeon.formats.protocol import Keep, Part, Reader
 from ckpt_surgeon.garbage import uncollected
 from ckpt_surgeon.keeping import differences, kept, optimizer_differences
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.manifests import manifest_of, manifest_path
 from ckpt_surgeon.planning import Plan, Recipe, make_plan
 from ckpt_surgeon.publishing import publish_file, publish_folder

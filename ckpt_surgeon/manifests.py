@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import DiskError, LimitError, SurgeryError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.output_file import OutputFile
 from ckpt_surgeon.planning.stamping import is_surgery
 from ckpt_surgeon.publishing import publish_file

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import RulesError, refuse
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.manifests import read_lineage
 from ckpt_surgeon.planning import Lineage, embedded_lineage, plan_digest, spec_text
 from ckpt_surgeon.sources import Progress, open_source

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.errors import SurgeryError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Header
 
 __all__ = ["Cut", "Shard", "cut", "cut_header", "parse_size", "shard_name"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = [
     "DTYPES",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ckpt_surgeon.comparison import Outcome
@@ -13,6 +13,7 @@ from ckpt_surgeon.errors import CoverageError, ModelError, UnsafeError, refuse
 from ckpt_surgeon.evaluation import Evaluator, same_bytes
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning import Plan, Source, make_plan, sources_of
 from ckpt_surgeon.readers import open_readers
 from ckpt_surgeon.rules.rule import Rules

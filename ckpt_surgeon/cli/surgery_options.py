@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ckpt_surgeon.errors import Problem, RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from ckpt_surgeon.rules.rule import Rules

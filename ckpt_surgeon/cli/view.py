@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from functools import wraps
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 
 from ckpt_surgeon.cli.output import put
 from ckpt_surgeon.errors import DiskError
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from ckpt_surgeon.cli.progress import ProgressLine

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.matching import matches_any
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Header, TensorSpec
 
 if TYPE_CHECKING:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.comparison.coverage import Coverage, coverage_of
 from ckpt_surgeon.comparison.fitting import fills_itself, fits
 from ckpt_surgeon.keys.matching import matching
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import DType, Entry, Header, Opaque, TensorSpec
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Entry
 
 __all__ = ["Wrappers", "find_wrappers", "nearest_keys"]

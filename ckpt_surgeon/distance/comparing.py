@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from ckpt_surgeon.comparison import Diff, Distance, Values
 from ckpt_surgeon.distance.streams import Stream, trusting
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning import Draft, sources_of
 from ckpt_surgeon.planning.table import Cell, Table, initial_table
 from ckpt_surgeon.sources import Progress

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import DType
 
 __all__ = ["Numbers", "differing_bits", "numbers_of"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.disk import FileRange
 from ckpt_surgeon.evaluation import Evaluator, equal_pieces
 from ckpt_surgeon.formats.protocol import Part
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning import Recipe
 
 __all__ = ["Stream", "trusting"]

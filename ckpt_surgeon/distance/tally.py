@@ -6,7 +6,6 @@ tells: squares of 1e200 and of 1e-200 have their place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from math import frexp, isfinite, ldexp, sqrt
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ckpt_surgeon.comparison import Distance
 from ckpt_surgeon.distance.numbers import differing_bits, numbers_of
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import DType
 
 __all__ = ["Tally"]

@@ -6,11 +6,11 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO, Any
 
 from ckpt_surgeon.errors import DiskError
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Answer", "ask", "checked_url"]
 

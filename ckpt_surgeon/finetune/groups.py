@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.errors import ModelError, Problem, RulesError
 from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from torch import nn

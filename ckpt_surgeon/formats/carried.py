@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ckpt_surgeon.errors import CorruptError, Problem, SurgeryError
 from ckpt_surgeon.formats.strict_json import parse_json
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Entry, Header
 
 __all__ = ["Carried", "carried_metadata", "split_metadata"]

@@ -6,7 +6,6 @@ Source: torch/distributed/checkpoint/metadata.py and filesystem.py (`Metadata`, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Final
 
@@ -17,6 +16,7 @@ from ckpt_surgeon.formats.pickle_words import class_of, words
 from ckpt_surgeon.formats.torch_containers import key_text, pairs_of, state_pairs
 from ckpt_surgeon.formats.torch_storage import MAX_NBYTES, dtype_named
 from ckpt_surgeon.formats.torch_tensors import class_name, sizes_of
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import DType, TensorSpec
 
 __all__ = ["Chunk", "DistributedTensor", "EntryPath", "Place", "Plot", "plot_of"]

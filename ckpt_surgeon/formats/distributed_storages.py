@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Protocol
@@ -12,6 +11,7 @@ from ckpt_surgeon.disk import FileRange, pieces
 from ckpt_surgeon.formats.torch_archive import ZipStorages
 from ckpt_surgeon.formats.torch_bytes import load_tensor, span_of
 from ckpt_surgeon.formats.torch_tensors import StoredTensor, contiguous_strides
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import TensorSpec
 
 __all__ = ["DistributedStorages", "Patch", "Patchwork", "Storage", "ValueStorage"]

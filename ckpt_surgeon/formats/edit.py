@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Change", "Edit"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, LimitError
 from ckpt_surgeon.formats.shard_files import is_plain_name
 from ckpt_surgeon.formats.strict_json import parse_json
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["MAX_INDEX_BYTES", "Index", "index_bytes", "read_index"]
 

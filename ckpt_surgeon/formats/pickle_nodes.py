@@ -6,8 +6,10 @@ An object which the pickle names twice is one node, so sharing and cycles surviv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal, TypeAlias
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["ABSENT", "Absent", "Call", "CallKind", "Dict", "Global", "Letter", "Node", "Pair", "Persistent", "Set", "lookup"]
 

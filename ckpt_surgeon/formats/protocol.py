@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ckpt_surgeon.disk import FileRange
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Header, ParameterId, TensorSpec
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, SurgeryError
 from ckpt_surgeon.formats.pending import refuse_pending
 from ckpt_surgeon.formats.sniffing import HEAD_BYTES, is_distributed, is_index, is_safetensors, is_torch_legacy, is_torch_zip, refuse
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from ckpt_surgeon.formats.edit import Edit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["PlainHeader", "plain_header"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from ckpt_surgeon.disk import PAGE_BYTES
 from ckpt_surgeon.errors import CorruptError
 from ckpt_surgeon.formats.safetensors_plain import plain_header
 from ckpt_surgeon.formats.strict_json import check_values, parse_json
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import DTYPES, DType, Entry, Opaque, TensorSpec
 
 __all__ = ["ALIGNMENT", "LENGTH_BYTES", "MAX_HEADER_BYTES", "TAGS", "Table", "header_bytes", "parse_table"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +19,7 @@ from ckpt_surgeon.formats.torch_optimizer import is_named, state_of, state_slots
 from ckpt_surgeon.formats.torch_table import Table
 from ckpt_surgeon.formats.torch_tensors import Entry, TensorNode, tensor_of
 from ckpt_surgeon.formats.torch_values import value_of
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Header, OptimizerState
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite
 from typing import Final
 
@@ -14,6 +14,7 @@ from ckpt_surgeon.formats.pickle_words import class_of, words
 from ckpt_surgeon.formats.torch_containers import Child, children_of, is_module, is_optimizer, key_text, pairs_of, state_pairs
 from ckpt_surgeon.formats.torch_table import Table, TensorOf, table_of
 from ckpt_surgeon.formats.torch_tensors import TensorNode
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Envelope
 
 __all__ = ["Contents", "choose_table", "envelope_of", "find_tables"]

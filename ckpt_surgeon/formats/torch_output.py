@@ -6,7 +6,7 @@ The graph of a torch source is kept: its nodes are never changed, but another st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ckpt_surgeon.errors import Problem, UnsafeError
@@ -20,6 +20,7 @@ from ckpt_surgeon.formats.torch_optimizer import followed, states_in
 from ckpt_surgeon.formats.torch_storage import StorageId, is_storage, storage_id
 from ckpt_surgeon.formats.torch_table import Slot
 from ckpt_surgeon.formats.torch_tensors import TensorNode
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Entry, Header, Opaque, TensorSpec
 
 __all__ = ["Output", "StoragePart", "output_of", "pickle_in_place"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
@@ -15,6 +14,7 @@ from ckpt_surgeon.formats.pickle_nodes import Node, lookup
 from ckpt_surgeon.formats.pickle_words import class_of, words
 from ckpt_surgeon.formats.torch_containers import is_module, key_text, pairs_of, set_items, state_pairs
 from ckpt_surgeon.formats.torch_tensors import Entry, TensorNode
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import Kind, Opaque, TableSummary
 
 __all__ = ["Slot", "Table", "TensorOf", "table_of"]

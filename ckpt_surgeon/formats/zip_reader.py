@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ckpt_surgeon.checksums import crc32
@@ -20,6 +19,7 @@ from ckpt_surgeon.formats.zip_directory import (
     read_directory,
     widened,
 )
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Archive", "Record", "read_archive"]
 

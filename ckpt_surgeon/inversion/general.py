@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.pattern import Pattern, quoted
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.recipe import Change
 
 __all__ = ["Form", "covering", "folded", "plain", "require_writable"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ckpt_surgeon.errors import InverseError, Problem, RulesError
 from ckpt_surgeon.inversion.general import covering
@@ -12,6 +12,7 @@ from ckpt_surgeon.inversion.proving import check, tie_repairs
 from ckpt_surgeon.inversion.tensors import Undone, narrowed, undone_groups, ways_back
 from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.protocol import NameOp, TensorOp
 from ckpt_surgeon.ops.reshaping import Reshape
 from ckpt_surgeon.planning.applied import Applied, Surroundings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.inversion.general import Form, covering, folded, plain
@@ -12,6 +12,7 @@ from ckpt_surgeon.inversion.turning import turned
 from ckpt_surgeon.keys.folding import listed
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.planning.applied import Surroundings
 from ckpt_surgeon.planning.applying import apply_rule

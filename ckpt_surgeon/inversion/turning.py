@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Braced, Capture, parse_capture, parse_segments
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["turned"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 from ckpt_surgeon.errors import RulesError
@@ -11,6 +10,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.syntax import Capture
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["MAX_LISTED", "MAX_OUTPUTS", "Count", "Match", "Scheme", "listed"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from ckpt_surgeon.errors import Problem, RulesError
@@ -11,6 +10,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.folding import MAX_OUTPUTS, Count, Match, Scheme, listed
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Group", "group"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from ckpt_surgeon.keys.aliases import of_source, split_alias
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.literals import literal_of_segments
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Braced, Capture, Plain, Segment, parse_capture, parse_segments
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Pattern", "quoted"]
 

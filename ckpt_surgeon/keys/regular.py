@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.literals import literal_of_regex
 from ckpt_surgeon.keys.patience import PATIENCE
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Capture
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     import regex

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["MAX_LENGTH", "REGEX_PREFIX", "Braced", "Capture", "CaptureKind", "Piece", "Plain", "Segment", "parse_capture", "parse_segments"]
 

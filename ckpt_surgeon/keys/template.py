@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -11,6 +11,7 @@ from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.arithmetic import Expression, parse_expression
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.syntax import REGEX_PREFIX, Braced, Capture, Segment, parse_capture, parse_segments
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Template"]
 

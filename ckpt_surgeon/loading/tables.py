@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.evaluation import Evaluator
 from ckpt_surgeon.guarding import watched
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning import make_plan
 from ckpt_surgeon.readers import open_readers
 from ckpt_surgeon.rules.rule import Rules

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS, MIN_CONFIDENCE
 from ckpt_surgeon.mapping.links import Alternative, Change, Family, Link
 from ckpt_surgeon.spec import Header

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.calibration import PAIR, TURNED_RUN, Weights
 from ckpt_surgeon.mapping.choosing import Decision, choose
 from ckpt_surgeon.mapping.evidence import Evidence

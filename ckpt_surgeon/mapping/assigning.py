@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Choice", "assign"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.assigning import assign
 from ckpt_surgeon.mapping.calibration import Weights, chance
 from ckpt_surgeon.mapping.runs import Run

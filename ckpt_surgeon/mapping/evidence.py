@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.calibration import Weights
 from ckpt_surgeon.mapping.choosing import Orders
 from ckpt_surgeon.mapping.fitting import main

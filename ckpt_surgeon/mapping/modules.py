@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.calibration import BOTH_WAYS, COMMON, UNLIKE, Weights
 from ckpt_surgeon.mapping.choosing import choose, renumbered
 from ckpt_surgeon.mapping.evidence import Evidence, Kinship

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import integer
 from ckpt_surgeon.ops.gathering import Gathered, Rows
 from ckpt_surgeon.ops.protocol import Arity, Contract, TensorOp

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.syntax import Braced, Piece, parse_capture, parse_segments
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, text, texts
 from ckpt_surgeon.ops.defaults import NameDefaults
 from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, ClassVar
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, integer, number
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.precision import all_widened, narrowed, refuse_no_weights

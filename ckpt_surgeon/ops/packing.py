@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import integer, positive
 from ckpt_surgeon.ops.gathering import Gathered, Rows
 from ckpt_surgeon.ops.protocol import Arity, Body, Contract, TensorOp

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.roles import Roles
 from ckpt_surgeon.spec import TensorSpec
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, integer, one_of
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.geometric import geometric_weights

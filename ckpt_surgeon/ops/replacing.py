@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from heapq import merge
 from typing import ClassVar
@@ -14,6 +14,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.syntax import Braced, Plain, Segment, parse_capture, parse_segments
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
 from ckpt_surgeon.ops.protocol import Body, Edit, Move

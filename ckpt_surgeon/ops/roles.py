@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.matching import nearest
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Roles"]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import integer, one_of, positive
 from ckpt_surgeon.ops.gathering import Gathered, Rows
 from ckpt_surgeon.ops.protocol import Arity, Contract, TensorOp

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, texts
 from ckpt_surgeon.ops.defaults import NameDefaults
 from ckpt_surgeon.ops.protocol import Body, Drop, Edit, Move

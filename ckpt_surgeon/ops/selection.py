@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.aliases import of_source, split_alias
@@ -12,6 +11,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["MOST_PROBLEMS", "Pairs", "Selection", "checked_template"]
 

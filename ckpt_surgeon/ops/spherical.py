@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import acos, sin
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, number
 from ckpt_surgeon.ops.defaults import TensorDefaults
 from ckpt_surgeon.ops.precision import all_widened, narrowed

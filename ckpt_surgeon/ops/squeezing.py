@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, integers
 from ckpt_surgeon.ops.protocol import Body, TensorOp
 from ckpt_surgeon.ops.reshaping import Reshape, SameElements

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 from ckpt_surgeon.errors import RulesError
@@ -11,6 +11,7 @@ from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.literals import literal_of_regex
 from ckpt_surgeon.keys.patience import PATIENCE
 from ckpt_surgeon.keys.regular import require_small
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.arguments import assign, text_pairs
 from ckpt_surgeon.ops.defaults import NameDefaults
 from ckpt_surgeon.ops.protocol import Body, Edit, Move

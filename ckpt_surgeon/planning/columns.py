@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Columns"]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.aliases import of_source
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.recipe import Change, Plan, Recipe, Step
 from ckpt_surgeon.spec import Entry
 

@@ -6,10 +6,10 @@ Pure; imported for the first optimizer which has to follow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
 
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.members import Member, Surgery, members
 from ckpt_surgeon.planning.moments import Moments
 from ckpt_surgeon.planning.optimizer import Optimizers, is_parameter

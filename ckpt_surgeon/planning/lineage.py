@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Any, Final
 
 from ckpt_surgeon.comparison import Digests
 from ckpt_surgeon.keys.aliases import split_alias
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.affixes import longest_prefix
 from ckpt_surgeon.spec import Entry, Header, TensorSpec
 

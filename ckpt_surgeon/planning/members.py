@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from ckpt_surgeon.comparison import Outcome
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.moments import Moments, ResetError, uncast
 from ckpt_surgeon.planning.optimizer import is_parameter
 from ckpt_surgeon.planning.optimizer_plan import OPTIMIZER, Follower

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.optimizer_plan import OPTIMIZER
 from ckpt_surgeon.planning.recipe import Derived, Recipe, Source, sources_of
 from ckpt_surgeon.spec import Entry, OptimizerState, ParameterId, TensorSpec, state_key

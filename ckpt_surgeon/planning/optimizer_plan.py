@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Literal
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.spec import ParameterId
 
 if TYPE_CHECKING:

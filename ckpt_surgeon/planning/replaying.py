@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from ckpt_surgeon.errors import CorruptError, CoverageError, LimitError, RulesError
 from ckpt_surgeon.keys.aliases import split_alias
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.planning.lineage import Origin, Work
 from ckpt_surgeon.planning.recipe import Derived, Recipe, Source

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.aliases import of_source, split_declared
 from ckpt_surgeon.keys.patience import TooSlowError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.applied import Surroundings
 from ckpt_surgeon.planning.applying import apply_rule
 from ckpt_surgeon.planning.columns import Columns

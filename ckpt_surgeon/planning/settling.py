@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ckpt_surgeon.comparison import fills_itself, fits
 from ckpt_surgeon.errors import CoverageError, NothingLoadedError, Problem
 from ckpt_surgeon.keys.display import escape, fold
 from ckpt_surgeon.keys.matching import matches_any
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.protocol import TensorOp
 from ckpt_surgeon.planning.recipe import Derived, sources_of
 from ckpt_surgeon.planning.table import Cell, Table

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.aliases import of_source
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.protocol import Copy, Drop, Edit, Move, Tie
 from ckpt_surgeon.planning.columns import Columns
 from ckpt_surgeon.planning.recipe import Recipe, Source, Step, sources_of

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.aliases import alias_of, of_source
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.protocol import Edit, SourcedOp
 from ckpt_surgeon.planning.applied import Surroundings
 from ckpt_surgeon.planning.table import Table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ckpt_surgeon.errors import ModelError
 from ckpt_surgeon.evaluation import Evaluator
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.proving import wanted_recipes
 from ckpt_surgeon.model import StateDictReader

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Alternative, Family, Link, Mapping
 from ckpt_surgeon.probing.companions import companions, torn
 from ckpt_surgeon.probing.contradictions import contradicted

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.folding import listed
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Alternative, Family
 from ckpt_surgeon.probing.bench import Result
 from ckpt_surgeon.probing.deciding import Verdict

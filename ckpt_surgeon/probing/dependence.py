@@ -6,11 +6,11 @@ import contextlib
 import copy
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.model.seeding import seeded
 from ckpt_surgeon.probing.inputs import Inputs
 from ckpt_surgeon.probing.likeness import OTHER, tensors_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from itertools import islice
 from math import isqrt
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.model import seeded
 from ckpt_surgeon.probing.inputs import Inputs, inputs_of
 from ckpt_surgeon.probing.models import Models

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping import links
 from ckpt_surgeon.mapping.matching import match
 from ckpt_surgeon.model import initial_tensors

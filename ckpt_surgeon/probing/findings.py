@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.probing.groups import Links
 from ckpt_surgeon.probing.strands import Strand
 

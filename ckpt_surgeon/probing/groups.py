@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.mapping.writing.proving import refused
 from ckpt_surgeon.probing.layouts import is_query_or_key, layouts, rotary_layouts

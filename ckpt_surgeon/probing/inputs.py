@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.model import is_spec, seeded
 
 __all__ = ["Inputs", "inputs_of"]

@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ckpt_surgeon.formats.protocol import Reader
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Change, Family, Link
 from ckpt_surgeon.probing.settling import CERTAIN
 from ckpt_surgeon.spec import TensorSpec

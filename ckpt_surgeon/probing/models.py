@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -15,6 +14,7 @@ from ckpt_surgeon.errors import ModelError
 from ckpt_surgeon.formats.protocol import Reader
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.folding import listed
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.model import build, header_of_module, seeded
 from ckpt_surgeon.sources import is_factory, open_source
 from ckpt_surgeon.spec import Header

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from math import inf, sqrt
 
 import torch
 from torch import Tensor
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.probing.samples import Samples, is_number
 from ckpt_surgeon.probing.strands import Strand

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_surgeon.comparison import fills_itself
 from ckpt_surgeon.errors import SurgeryError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping import links
 from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.mapping.writing.proving import refused, wanted_recipes

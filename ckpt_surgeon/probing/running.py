@@ -7,7 +7,7 @@ import copy
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ckpt_surgeon.errors import ModelError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.model.seeding import seeded
 from ckpt_surgeon.probing.inputs import Inputs
 from ckpt_surgeon.probing.likeness import Moments, moments, tensors_of

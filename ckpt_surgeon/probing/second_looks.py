@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Family
 from ckpt_surgeon.probing.groups import Group, Links
 from ckpt_surgeon.probing.layouts import is_query_or_key, rotary_layouts, turned

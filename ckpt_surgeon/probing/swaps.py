@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.spec import Header
 

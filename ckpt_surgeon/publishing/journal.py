@@ -9,7 +9,6 @@ import hashlib
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import Final, Self
 
@@ -17,6 +16,7 @@ from ckpt_surgeon import disk
 from ckpt_surgeon.disk import InputFile
 from ckpt_surgeon.errors import CorruptError, LimitError, UnsafeError
 from ckpt_surgeon.formats.edit import Change, Edit
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["MAX_JOURNAL_BYTES", "Journal", "read_journal"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.report.amounts import byte_text, count_text
 from ckpt_surgeon.report.digests import digest_line, digests_document
 from ckpt_surgeon.report.entries import entry_document

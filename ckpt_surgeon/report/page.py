@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["SCHEMA_VERSION", "Block", "Code", "Column", "Document", "Line", "Page", "Report", "Section", "Table", "Tone"]
 

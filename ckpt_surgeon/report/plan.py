@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ckpt_surgeon.errors import Problem
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.recipe import Plan, Recipe
 from ckpt_surgeon.report.amounts import byte_text, keys_text, share_text
 from ckpt_surgeon.report.entries import block_text, key_section, keys_in_short, notes_section, reasons_section

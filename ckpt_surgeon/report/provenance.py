@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning import Lineage, Origin, Ran, Work
 from ckpt_surgeon.provenance import Proof
 from ckpt_surgeon.report.amounts import keys_text

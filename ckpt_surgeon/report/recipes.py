@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from ckpt_surgeon.keys.display import escape, fold
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.planning.recipe import Derived, Recipe, Source, sources_of
 from ckpt_surgeon.report.page import Document
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.keys.display import escape
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.report.amounts import keys_text
 from ckpt_surgeon.report.entries import keys_in_short
 from ckpt_surgeon.report.page import SCHEMA_VERSION, Block, Code, Column, Document, Line, Page, Section, Table, Tone

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.matching import nearest
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Condition", "Equal", "Not", "Scalar", "Truthy"]
 

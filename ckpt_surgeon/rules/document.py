@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Document", "Given", "Mark", "Place", "Text", "where"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.registry import OPS, OpType, plugin_names
 from ckpt_surgeon.rules.lines import with_lines
 from ckpt_surgeon.rules.node import MAX_PROBLEMS, Node, shown

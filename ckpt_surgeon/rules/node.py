@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeVar
 
 from ckpt_surgeon.errors import Problem, RulesError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.matching import nearest
 from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.rules.document import Document, Place
 
 __all__ = ["MAX_PROBLEMS", "NOTHING", "Node", "shown"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from ckpt_surgeon.keys.pattern import Pattern

@@ -62,6 +62,13 @@ def test_only_the_command_line_prints_or_exits(path: Path) -> None:
     assert not [text for text in raised if text.startswith("SystemExit")]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_dataclasses_are_made_lazily(path: Path) -> None:
+    imports = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"]
+    names = {alias.name for node in imports for alias in node.names}
+    assert "dataclass" not in names or path.name == "lazy_dataclass.py", "each costs a millisecond of every command's start"
+
+
 def test_no_two_test_modules_bear_one_name() -> None:
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))  # pytest imports them by this name alone

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.display import escape, fold
 from ckpt_surgeon.keys.pattern import quoted
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Family, Link
 from ckpt_surgeon.mapping.writing.changing import change_entries
 from ckpt_surgeon.mapping.writing.covering import covering

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ckpt_surgeon.keys.matching import matching
 from ckpt_surgeon.keys.pattern import Pattern, quoted
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.ops.selection import Selection
 
 __all__ = ["covering"]

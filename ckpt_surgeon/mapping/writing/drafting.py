@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ckpt_surgeon.comparison import fills_itself
 from ckpt_surgeon.errors import CoverageError, RulesError, SurgeryError
 from ckpt_surgeon.keys.display import escape
 from ckpt_surgeon.keys.syntax import MAX_LENGTH
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Family, Link, Mapping
 from ckpt_surgeon.mapping.writing.asking import Ending, asked, comments
 from ckpt_surgeon.mapping.writing.covering import covering

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from ckpt_surgeon.keys.pattern import quoted
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.links import Link
 from ckpt_surgeon.mapping.writing.changing import change_entries
 from ckpt_surgeon.mapping.writing.covering import covering

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import takewhile
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["MARK", "Gathered", "gathered"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.grouping import group
 from ckpt_surgeon.keys.pattern import Pattern, quoted
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.writing.gathering import MARK, Gathered, gathered
 from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, numbered, numbers_of, rendered
 

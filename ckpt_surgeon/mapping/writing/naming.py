@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 from ckpt_surgeon.errors import RulesError
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.writing.alignment import aligned
 from ckpt_surgeon.mapping.writing.numbering import Numbered, numbered
 from ckpt_surgeon.mapping.writing.runs import chosen_runs

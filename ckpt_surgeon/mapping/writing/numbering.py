@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from ckpt_surgeon.lazy_dataclass import dataclass
 
 __all__ = ["Counted", "Move", "Numbered", "Segment", "letters_of", "numbered", "numbers_of", "rendered"]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heappush
 
 from ckpt_surgeon.errors import RulesError
 from ckpt_surgeon.keys.pattern import Pattern
 from ckpt_surgeon.keys.template import Template
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.writing.alignment import aligned
 from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, rendered
 from ckpt_surgeon.mapping.writing.samples import Sample, samples_of

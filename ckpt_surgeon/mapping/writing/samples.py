@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.writing.alignment import Hunk, aligned
 from ckpt_surgeon.mapping.writing.numbering import Numbered
 from ckpt_surgeon.ops.replacing import Run

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ckpt_surgeon.keys.pattern import Pattern
+from ckpt_surgeon.lazy_dataclass import dataclass
 from ckpt_surgeon.mapping.writing.numbering import Counted, Numbered, Segment, letters_of, numbered, rendered
 
 __all__ = ["plain_pairs", "whole_renames"]
