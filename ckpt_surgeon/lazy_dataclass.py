@@ -87,7 +87,8 @@ class _Blueprint:
     def standard(self) -> dict[str, dataclasses.Field[Any]]:
         """`__dataclass_fields__`, by which the standard functions know a dataclass."""
         declared = [(each.name, each.type, each) for each in self.fields()]
-        made = dataclasses.make_dataclass(self.owner.__name__, declared, init=False, repr=False, eq=False)
+        said = {"__doc__": "Else it is made of the signature, for which all of it is tokenized."}
+        made = dataclasses.make_dataclass(self.owner.__name__, declared, namespace=said, init=False, repr=False, eq=False)
         return {each.name: each for each in dataclasses.fields(made)}
 
 
