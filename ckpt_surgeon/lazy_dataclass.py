@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 __all__ = ["dataclass"]
 
@@ -37,7 +37,7 @@ class _Blueprint:
     __slots__ = ("frozen", "own", "owner")
 
     def __init__(self, declared: type, *, frozen: bool) -> None:
-        self.owner = declared
+        self.owner: Any = declared
         self.frozen = frozen
         self.own: dict[str, dataclasses.Field[Any]] = {}
         for name, kind in vars(declared).get("__annotations__", {}).items():
@@ -48,8 +48,8 @@ class _Blueprint:
         """Those of the bases first; a field which is declared again keeps its place."""
         found: dict[str, dataclasses.Field[Any]] = {}
         for base in reversed(self.owner.__mro__[1:]):
-            if (blueprint := vars(base).get(_BLUEPRINT)) is not None:
-                found |= blueprint.own
+            blueprint = vars(base).get(_BLUEPRINT)
+            found |= vars(base).get("__dataclass_fields__", {}) if blueprint is None else blueprint.own
         return list((found | self.own).values())
 
     def init(self) -> Callable[..., None]:
@@ -90,6 +90,14 @@ class _Blueprint:
         said = {"__doc__": "Else it is made of the signature, for which all of it is tokenized."}
         made = dataclasses.make_dataclass(self.owner.__name__, declared, namespace=said, init=False, repr=False, eq=False)
         return {each.name: each for each in dataclasses.fields(made)}
+
+    def parameters(self) -> Any:
+        """`__dataclass_params__`, which the standard decorator asks of a base."""
+        return vars(dataclasses.make_dataclass(self.owner.__name__, [], frozen=self.frozen))["__dataclass_params__"]
+
+    def refuses(self, value: object, name: str) -> bool:
+        """Whether a field may not be set or deleted; what a class which derives from this one adds, may be."""
+        return type(value) is self.owner or any(each.name == name for each in self.fields())
 
 
 def _field_of(name: str, kind: str, default: Any) -> dataclasses.Field[Any]:
@@ -150,12 +158,20 @@ def _repr(self: Any) -> str:
     return f"{self.__class__.__qualname__}({shown})"
 
 
-def _refuse_to_set(self: object, name: str, value: object) -> NoReturn:
-    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+def _refusals(blueprint: _Blueprint) -> dict[str, Callable[..., None]]:
+    """`__setattr__` and `__delattr__` of what is frozen."""
 
+    def set_attribute(self: object, name: str, value: object) -> None:
+        if blueprint.refuses(self, name):
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        super(blueprint.owner, self).__setattr__(name, value)
 
-def _refuse_to_delete(self: object, name: str) -> NoReturn:
-    raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+    def delete_attribute(self: object, name: str) -> None:
+        if blueprint.refuses(self, name):
+            raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+        super(blueprint.owner, self).__delattr__(name)
+
+    return {"__setattr__": set_attribute, "__delattr__": delete_attribute}
 
 
 def _state(self: Any) -> list[Any]:
@@ -178,18 +194,17 @@ def _members(space: Mapping[str, Any], blueprint: _Blueprint, *, slots: bool, eq
     if eq and (space.get("__hash__") is None):
         made["__hash__"] = _Later("__hash__", blueprint, "hash") if blueprint.frozen else None
     if blueprint.frozen:
-        made |= {"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete}
-    made["__init__"] = _Later("__init__", blueprint, "init")
-    made["__dataclass_fields__"] = _Later("__dataclass_fields__", blueprint, "standard")
-    return made
+        made |= _refusals(blueprint)
+    makers = {"__init__": "init", "__dataclass_fields__": "standard", "__dataclass_params__": "parameters"}
+    return made | {name: _Later(name, blueprint, maker) for name, maker in makers.items()}
 
 
 def _declared(cls: type, *, frozen: bool, slots: bool, eq: bool) -> type:
     blueprint = _Blueprint(cls, frozen=frozen)
     members = _members(vars(cls), blueprint, slots=slots, eq=eq) | {_BLUEPRINT: blueprint}
     if slots:
-        blueprint.owner = _with_slots(cls, blueprint.own, members)
-        return blueprint.owner
+        blueprint.owner = made = _with_slots(cls, blueprint.own, members)
+        return made
     for name, field in blueprint.own.items():
         if field.default is not _MISSING:
             members[name] = field.default

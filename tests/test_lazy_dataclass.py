@@ -36,7 +36,7 @@ def known(cls):
         "fields": [(f.name, str(f.type), f.init, f.repr, f.compare, f.hash) for f in fields],
         "hash": [cls.__hash__ is None, cls.__hash__ is object.__hash__, cls.__eq__ is object.__eq__],
         "defaults": [] if "__slots__" in vars(cls) else [re.sub(" at 0x[0-9a-f]+", "", repr(getattr(cls, f.name, None))) for f in fields],
-        "names": sorted(vars(cls).keys() - {"__blueprint__", "__dataclass_params__", "__weakref__"}),
+        "names": sorted(vars(cls).keys() - {"__blueprint__", "__weakref__"}),
     }
 
 found = {}
@@ -216,6 +216,42 @@ def test_a_base_which_was_never_called_makes_its_method_for_who_derives_from_it(
     assert Moved(3).total == 3
     assert Moved(3) == Moved(3)
     assert point(3) != Moved(3)
+
+
+@pytest.mark.parametrize("derived", KINDS, ids=["standard", "lazy"])
+def test_either_kind_derives_from_the_other(classes: tuple[Any, ...], derived: Callable[..., Any]) -> None:
+    named = classes[1]
+
+    @derived(frozen=True)
+    class Titled(named):  # type: ignore[misc, valid-type]
+        title: "str" = "t"
+
+    value = Titled(1, title="u")
+    assert (value.total, value.title, value.name) == (2.0, "u", "p")
+    assert dataclasses.replace(value, x=2) == Titled(2, title="u")
+    with pytest.raises(TypeError, match="cannot inherit non-frozen"):
+        dataclasses.dataclass(type("Loose", (Titled,), {}))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=["standard", "lazy"])
+def test_what_derives_without_a_decorator_may_add_attributes_and_set_no_field(kind: Callable[..., Any]) -> None:
+    @kind(frozen=True)
+    class Label:
+        text: "str"
+
+    class Marked(Label):
+        """No dataclass itself."""
+
+    value: Any = Marked("a")
+    value.mark = 7
+    assert value.mark == 7
+    del value.mark
+    assert not hasattr(value, "mark")
+    for name in ("text", "mark"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(Label("a"), name, "b")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        value.text = "b"
 
 
 def test_methods_are_made_once_and_when_they_are_asked_for() -> None:
