@@ -8,15 +8,16 @@ by side) but in the options which it does not know. `field`, `fields`, `replace`
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
+from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final
 
 __all__ = ["dataclass"]
 
 _MISSING: Final = dataclasses.MISSING
-_BLUEPRINT: Final = "__blueprint__"
+_BLUEPRINT: Final = "_blueprint"
 
 
 class _MadeAnew:
@@ -52,48 +53,37 @@ class _Blueprint:
             found |= vars(base).get("__dataclass_fields__", {}) if blueprint is None else blueprint.own
         return list((found | self.own).values())
 
-    def init(self) -> Callable[..., None]:
+    def init(self) -> Any:
         """`__init__`, compiled as the standard one is: values are made by the hundred thousand."""
         fields = self.fields()
-        names: dict[str, Any] = {"__name__": self.owner.__module__, "_made_anew": _MADE_ANEW}
+        names: dict[str, Any] = {"_made_anew": _MADE_ANEW}
         names |= {f"_default_{each.name}": each.default for each in fields} | {f"_new_{each.name}": each.default_factory for each in fields}
         names |= {f"_set_{each.name}": _setter(self.owner, each.name) for each in fields}
         parameters = ", ".join(["self", *(_parameter(each) for each in fields if each.init)])
         lines = [f"_set_{each.name}(self, {value})" for each in fields if (value := _value(each)) is not None]
         if hasattr(self.owner, "__post_init__"):
             lines.append("self.__post_init__()")
-        exec(f"def __init__({parameters}):\n " + "\n ".join(lines or ["pass"]), names)  # noqa: S102  # of the class's own field names
-        made = names["__init__"]
+        body = "\n  ".join(lines or ["pass"])
+        source = f"def make({', '.join(names)}):\n def __init__({parameters}):\n  {body}\n return __init__"
+        space: dict[str, Any] = {}
+        # Of the class's own field names; in its module, so that annotations can be looked up.
+        exec(source, getattr(sys.modules.get(self.owner.__module__), "__dict__", {}), space)  # noqa: S102
+        made = self.named("__init__", space["make"](**names))
         made.__annotations__ = {each.name: each.type for each in fields if each.init} | {"return": None}
-        made.__qualname__ = f"{self.owner.__qualname__}.__init__"
-        return made  # type: ignore[no-any-return]
+        return made
 
-    def eq(self) -> Callable[[Any, object], bool]:
-        values = _values([each.name for each in self.fields() if each.compare])
-
-        def equal(self: Any, other: object) -> bool:
-            return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
-
-        return equal
-
-    def hash(self) -> Callable[[Any], int]:
-        values = _values([each.name for each in self.fields() if (each.compare if each.hash is None else each.hash)])
-
-        def hashed(self: Any) -> int:
-            return hash(values(self))
-
-        return hashed
-
-    def standard(self) -> dict[str, dataclasses.Field[Any]]:
-        """`__dataclass_fields__`, by which the standard functions know a dataclass."""
+    def standard(self, name: str, **options: bool) -> Any:
+        """What the standard decorator makes of these fields under `name`."""
         declared = [(each.name, each.type, each) for each in self.fields()]
         said = {"__doc__": "Else it is made of the signature, for which all of it is tokenized."}
-        made = dataclasses.make_dataclass(self.owner.__name__, declared, namespace=said, init=False, repr=False, eq=False)
-        return {each.name: each for each in dataclasses.fields(made)}
+        chosen: dict[str, Any] = {"init": False, "repr": False, "eq": False, **options}
+        made = vars(dataclasses.make_dataclass(self.owner.__name__, declared, namespace=said, **chosen))[name]
+        return self.named(name, made) if callable(made) else made
 
-    def parameters(self) -> Any:
-        """`__dataclass_params__`, which the standard decorator asks of a base."""
-        return vars(dataclasses.make_dataclass(self.owner.__name__, [], frozen=self.frozen))["__dataclass_params__"]
+    def named(self, name: str, function: Any) -> Any:
+        """A method of this class, as such."""
+        function.__name__, function.__qualname__, function.__module__ = name, f"{self.owner.__qualname__}.{name}", self.owner.__module__
+        return function
 
     def refuses(self, value: object, name: str) -> bool:
         """Whether a field may not be set or deleted; what a class which derives from this one adds, may be."""
@@ -132,30 +122,18 @@ def _setter(owner: type, name: str) -> Callable[[Any, Any], None]:
     return lambda value, content: object.__setattr__(value, name, content)
 
 
-def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """All of them in a tuple, as the standard methods compare them: a number which is none (NaN) is then equal to itself."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda value: tuple(getattr(value, name) for name in names)
-
-
 class _Later:
-    """Takes a method's place in a class until it is asked for. maker: the method of the blueprint which makes it."""
+    """Takes a method's place in a class until it is asked for."""
 
-    __slots__ = ("_blueprint", "_maker", "_name")
+    __slots__ = ("_blueprint", "_make", "_name")
 
-    def __init__(self, name: str, blueprint: _Blueprint, maker: str) -> None:
-        self._name, self._blueprint, self._maker = name, blueprint, maker
+    def __init__(self, name: str, blueprint: _Blueprint, make: Callable[[], Any]) -> None:
+        self._name, self._blueprint, self._make = name, blueprint, make
 
     def __get__(self, instance: object, owner: type) -> Any:
-        made = getattr(self._blueprint, self._maker)()
+        made = self._make()
         setattr(self._blueprint.owner, self._name, made)
         return made.__get__(instance, owner) if callable(made) else made
-
-
-def _repr(self: Any) -> str:
-    shown = ", ".join(f"{each.name}={getattr(self, each.name)!r}" for each in dataclasses.fields(self) if each.repr)
-    return f"{self.__class__.__qualname__}({shown})"
 
 
 def _refusals(blueprint: _Blueprint) -> dict[str, Callable[..., None]]:
@@ -171,7 +149,8 @@ def _refusals(blueprint: _Blueprint) -> dict[str, Callable[..., None]]:
             raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
         super(blueprint.owner, self).__delattr__(name)
 
-    return {"__setattr__": set_attribute, "__delattr__": delete_attribute}
+    made = {"__setattr__": set_attribute, "__delattr__": delete_attribute}
+    return {name: blueprint.named(name, method) for name, method in made.items()}
 
 
 def _state(self: Any) -> list[Any]:
@@ -183,20 +162,27 @@ def _set_state(self: Any, state: list[Any]) -> None:
         object.__setattr__(self, each.name, value)
 
 
+def _replace(self: Any, **changes: Any) -> Any:
+    return dataclasses.replace(self, **changes)
+
+
 def _members(space: Mapping[str, Any], blueprint: _Blueprint, *, slots: bool, eq: bool) -> dict[str, Any]:
     """What a class which declared `space` gets; what it says itself stays."""
-    made: dict[str, Any] = {"__repr__": _repr, "__match_args__": tuple(each.name for each in blueprint.fields() if each.init)}
-    if eq:
-        made["__eq__"] = _Later("__eq__", blueprint, "eq")
-    if blueprint.frozen and slots:
+    standard, frozen = partial(partial, blueprint.standard), blueprint.frozen
+    later = {"__repr__": standard("__repr__", repr=True)} | ({"__eq__": standard("__eq__", eq=True)} if eq else {})
+    made: dict[str, Any] = {name: _Later(name, blueprint, make) for name, make in later.items()}
+    made["__match_args__"] = tuple(each.name for each in blueprint.fields() if each.init)
+    if sys.version_info >= (3, 13):
+        made["__replace__"] = _replace
+    if frozen and slots:
         made |= {"__getstate__": _state, "__setstate__": _set_state}
     made = {name: value for name, value in made.items() if name not in space}
-    if eq and (space.get("__hash__") is None):
-        made["__hash__"] = _Later("__hash__", blueprint, "hash") if blueprint.frozen else None
-    if blueprint.frozen:
-        made |= _refusals(blueprint)
-    makers = {"__init__": "init", "__dataclass_fields__": "standard", "__dataclass_params__": "parameters"}
-    return made | {name: _Later(name, blueprint, maker) for name, maker in makers.items()}
+    later = {"__init__": partial(blueprint.init), "__dataclass_fields__": standard("__dataclass_fields__")}
+    later["__dataclass_params__"] = standard("__dataclass_params__", init=True, repr=True, eq=eq, frozen=frozen)
+    if eq and space.get("__hash__") is None:
+        made["__hash__"] = None
+        later |= {"__hash__": standard("__hash__", unsafe_hash=True)} if frozen else {}
+    return made | (_refusals(blueprint) if frozen else {}) | {name: _Later(name, blueprint, make) for name, make in later.items()}
 
 
 def _declared(cls: type, *, frozen: bool, slots: bool, eq: bool) -> type:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import pickle
+import pprint
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -21,11 +22,19 @@ KINDS = [dataclasses.dataclass, lazy_dataclass.dataclass]
 
 # What is known of each dataclass of the package, with the decorator which is named as the first argument.
 SURVEY = """
-import dataclasses, importlib, inspect, json, pkgutil, re, sys
+import dataclasses, importlib, inspect, json, pkgutil, re, sys, typing
 if sys.argv[1] == "standard":
     import ckpt_surgeon.lazy_dataclass
     ckpt_surgeon.lazy_dataclass.dataclass = dataclasses.dataclass
 import ckpt_surgeon
+
+MADE = ["__repr__", "__eq__", "__hash__", "__init__", "__setattr__", "__delattr__"]
+
+def types_of(cls):
+    try:
+        return repr(typing.get_type_hints(cls.__init__))
+    except NameError as error:  # of names which are there for type checkers alone
+        return str(error)
 
 def known(cls):
     fields = dataclasses.fields(cls)
@@ -34,9 +43,12 @@ def known(cls):
         "positions": cls.__match_args__,
         "slots": vars(cls).get("__slots__"),
         "fields": [(f.name, str(f.type), f.init, f.repr, f.compare, f.hash) for f in fields],
+        "parameters": repr(cls.__dataclass_params__),
+        "methods": [(m.__module__, m.__qualname__) for m in (getattr(cls, name) for name in MADE if name in vars(cls)) if m],
+        "types": types_of(cls),
         "hash": [cls.__hash__ is None, cls.__hash__ is object.__hash__, cls.__eq__ is object.__eq__],
         "defaults": [] if "__slots__" in vars(cls) else [re.sub(" at 0x[0-9a-f]+", "", repr(getattr(cls, f.name, None))) for f in fields],
-        "names": sorted(vars(cls).keys() - {"__blueprint__", "__weakref__"}),
+        "names": sorted(vars(cls).keys() - {"_blueprint", "__weakref__"}),
     }
 
 found = {}
@@ -128,6 +140,19 @@ def test_reprs_are_the_standard_ones(classes: tuple[Any, ...]) -> None:
     assert repr(point(1)) == f"{prefix}Point(x=1, y=0.0, names=(), where='', total=1.0)"
     assert repr(named(1)) == f"{prefix}Named(x=1, y=1.0, names=(), where='', total=2.0, name='p')"
     assert repr(count(3)) == f"{prefix}Count(done=3, seen=[])"
+
+
+def test_a_long_value_is_printed_field_by_field(classes: tuple[Any, ...]) -> None:
+    point = classes[0]
+    shown = pprint.pformat(point(1, names=("a long name, repeated",) * 6))
+    assert shown.splitlines()[0].endswith("Point(x=1,")
+    assert len(shown.splitlines()) == 10
+
+
+def test_a_value_which_holds_itself_has_a_repr(classes: tuple[Any, ...]) -> None:
+    value = classes[2]()
+    value.seen = [value]
+    assert repr(value) == "small.<locals>.Count(done=0, seen=[...])"
 
 
 def test_a_frozen_value_refuses_to_change(classes: tuple[Any, ...]) -> None:

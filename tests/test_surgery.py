@@ -1,12 +1,16 @@
 """The public library: every name, and what each one-liner takes and gives."""
 
+import copy
+import dataclasses
 import importlib
+import pickle
 import pkgutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import ckpt_surgeon as surgeon
 from ckpt_surgeon.errors import CoverageError, RulesError
@@ -159,3 +163,15 @@ def test_a_copy_of_a_part_is_independent_whatever_stands_between():
 def test_a_tie_is_one_object():
     found = surgeon.remap(TABLE, [{"tie": {"m.w": "x"}}])
     assert found["x"] is found["m.w"]
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_what_is_given_back_can_be_pickled_copied_and_taken_apart(tmp_path, suffix):
+    path = str(tmp_path / f"x.{suffix}")
+    if suffix == "pt":
+        torch.save({"state_dict": TABLE, "epoch": 3}, path)
+    else:
+        save_file(TABLE, path)
+    for value in (surgeon.inspect(path), surgeon.diff(path, path), surgeon.plan(path, rules=RULES), surgeon.digest(path)):
+        assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
+        assert list(dataclasses.asdict(value)) == [field.name for field in dataclasses.fields(value)]

@@ -99,7 +99,7 @@ def _phase(specs: Mapping[str, TensorSpec], offsets: Mapping[str, int]) -> int |
     return 0 if best % ALIGNMENT else best
 
 
-_HINT = "write a .pt file instead, or drop or cast these entries"
+_HINT = "write a .pt file instead, or drop these entries; a plain tensor whose dtype it lacks can be cast"
 
 
 def _obstacle(key: str, entry: Entry) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from ckpt_surgeon.disk import FileRange, InputFile
@@ -68,10 +67,10 @@ class TorchCheckpoint:
         chosen = choose_table(root, contents, table, self._describe)
         self.graph = Graph(root, storages, chosen, contents.optimizers)
         self.header = Header(
-            entries=MappingProxyType({key: _header_entry(slot.entry) for key, slot in chosen.slots.items()}),
-            kinds=MappingProxyType({key: slot.kind for key, slot in chosen.slots.items() if slot.kind is not None}),
-            aliases=MappingProxyType(chosen.aliases),
-            torch_metadata=MappingProxyType(chosen.metadata),
+            entries={key: _header_entry(slot.entry) for key, slot in chosen.slots.items()},
+            kinds={key: slot.kind for key, slot in chosen.slots.items() if slot.kind is not None},
+            aliases=chosen.aliases,
+            torch_metadata=chosen.metadata,
             format=format_name,
             envelope=envelope_of(root, contents, chosen, self._describe),
         )
