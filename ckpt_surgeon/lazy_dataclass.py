@@ -1,8 +1,9 @@
 """A dataclass whose methods are made when they are first called: a command imports a hundred such classes, and uses some of them.
 
-The standard decorator compiles six functions for each class when it is declared, a millisecond in all; that was a quarter of what a command
-costs which reads headers alone. This one compiles `__init__` itself, and asks the standard one for the rest, each when it is called for the first
-time. To type checkers it is the standard one, and so to who calls it (tests hold both side by side), but for the options which it does not know.
+The standard decorator compiles six functions for each class when it is declared, a millisecond in all; that was a quarter of what a
+command costs which reads headers alone. This one compiles `__init__` itself, and asks the standard one for the rest, each when it is called
+for the first time. To type checkers it is the standard one, and so to who calls it (tests hold both side by side), but for the options
+which it does not know.
 """
 
 from __future__ import annotations
