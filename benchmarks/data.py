@@ -89,6 +89,10 @@ class Place:
         return DataSet(f"passthrough-{self.nbytes}.yaml", ("passthrough",), self.hub)
 
     @property
+    def surgery(self) -> DataSet:
+        return DataSet(f"surgery-{self.nbytes}.yaml", ("surgery",), self.single)
+
+    @property
     def training(self) -> DataSet:
         width = _RESNET_WIDTH if self.nbytes > _RESNET_BYTES else max(_RESNET_WIDTH * self.nbytes // _RESNET_BYTES, 2)
         return DataSet(f"resnet50-{width}.pth", ("training", str(width)))

@@ -120,6 +120,12 @@ def passthrough(path: Path, source: str) -> None:
     path.write_text(json.dumps(merge), encoding="utf-8")
 
 
+def surgery(path: Path, source: str) -> None:
+    """What BrainSurgery is asked for: its layers under another name."""
+    move = {"from": r"model\.layers\.(.+)", "to": r"model.blocks.\1"}
+    path.write_text(json.dumps({"inputs": [source], "transforms": [{"move": move}]}), encoding="utf-8")
+
+
 def training(path: Path, width: str) -> None:
     """A ResNet-50 in the middle of its training, as DataParallel and SGD leave it: weights, momenta, epoch, arguments."""
     import torch
@@ -195,6 +201,7 @@ MAKERS: dict[str, Callable[..., None]] = {
         sharded,
         hub,
         passthrough,
+        surgery,
         training,
         rules,
         narrowing,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -53,12 +52,11 @@ def _library_rows(place: Place) -> list[Row]:
 def _brainsurgery_row(place: Place, python: str) -> Row:
     need = HasModule(python, "brainsurgery", "brainsurgery")
     source, output = place.path(place.single), place.output("theirs.safetensors")
-    words = [f"inputs=[{json.dumps(source)}]", f"output.path={output}"]
-    transforms = r"transforms=[{move: {from: 'model\.layers\.(.+)', to: 'model.blocks.\1'}}]"
     check = Check("renamed", source)
-    theirs = Job("brainsurgery", (need.program, "--no-summarize", *words, transforms), output, check=check)
+    command = (need.program, "cli", "--no-summarize", place.path(place.surgery), f"output.path={output}")
+    theirs = Job("brainsurgery", command, output, check=check)
     ours = remap_job(place, source, "ours.safetensors", "-e", RENAME, check=check)
-    return Row("peers", "rename: BrainSurgery", ours, theirs, _FASTER, (place.single,), need=need)
+    return Row("peers", "rename: BrainSurgery", ours, theirs, _FASTER, (place.single, place.surgery), need=need)
 
 
 def _mergekit_row(place: Place, python: str) -> Row:
