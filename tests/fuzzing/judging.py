@@ -9,7 +9,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from types import ModuleType
 from typing import Any
 
 from memory_system import MemorySystem
@@ -153,10 +154,18 @@ class Judge:
 
 
 def import_all() -> None:
-    """Import whatever of ours is imported on use, so that growth of sys.modules is the input's doing."""
+    """Import and make whatever of ours is imported or made on use, so that growth of sys.modules, or code, is the input's doing."""
     for module in pkgutil.walk_packages(ckpt_surgeon.__path__, "ckpt_surgeon."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            _make_methods(importlib.import_module(module.name))
+
+
+def _make_methods(module: ModuleType) -> None:
+    """Ask for each method which `lazy_dataclass` leaves for later."""
+    for kind in vars(module).values():
+        if isinstance(kind, type) and is_dataclass(kind):
+            for name in ("__init__", "__repr__", "__eq__", "__hash__", "__dataclass_params__"):
+                getattr(kind, name)
 
 
 def _lines(error: SurgeryError) -> list[str]:
