@@ -11,15 +11,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from inspect import get_annotations
-from types import MemberDescriptorType
+from types import MappingProxyType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final
 
 __all__ = ["dataclass"]
 
 _MISSING: Final = dataclasses.MISSING
 _BLUEPRINT: Final = "_blueprint"
+# What the standard decorator is asked for, by what it makes then.
+_OPTIONS: Final[Mapping[str, Mapping[str, bool]]] = MappingProxyType(
+    {"__repr__": {"repr": True}, "__eq__": {"eq": True}, "__hash__": {"unsafe_hash": True}, "__dataclass_fields__": {}}
+)
 
 
 class _MadeAnew:
@@ -37,11 +40,11 @@ _MADE_ANEW: Final = _MadeAnew()
 class _Blueprint:
     """The fields of a class, and whatever is made of them."""
 
-    __slots__ = ("frozen", "own", "owner")
+    __slots__ = ("eq", "frozen", "own", "owner")
 
-    def __init__(self, declared: type, *, frozen: bool) -> None:
+    def __init__(self, declared: type, *, frozen: bool, eq: bool) -> None:
         self.owner: Any = declared
-        self.frozen = frozen
+        self.frozen, self.eq = frozen, eq
         self.own: dict[str, dataclasses.Field[Any]] = {}
         for name, kind in get_annotations(declared).items():
             if not kind.startswith("ClassVar"):
@@ -55,7 +58,15 @@ class _Blueprint:
             found |= vars(base).get("__dataclass_fields__", {}) if blueprint is None else blueprint.own
         return list((found | self.own).values())
 
-    def init(self) -> Any:
+    def member(self, name: str) -> Any:
+        """What stands under `name` in a class of these fields."""
+        if name == "__init__":
+            return self._init()
+        if name == "__dataclass_params__":
+            return self._standard(name, init=True, repr=True, eq=self.eq, frozen=self.frozen)
+        return self._standard(name, **_OPTIONS[name])
+
+    def _init(self) -> Any:
         """`__init__`, compiled as the standard one is: values are made by the hundred thousand."""
         fields = self.fields()
         names: dict[str, Any] = {"_made_anew": _MADE_ANEW}
@@ -74,7 +85,7 @@ class _Blueprint:
         made.__annotations__ = {each.name: each.type for each in fields if each.init} | {"return": None}
         return made
 
-    def standard(self, name: str, **options: bool) -> Any:
+    def _standard(self, name: str, **options: bool) -> Any:
         """What the standard decorator makes of these fields under `name`."""
         declared = [(each.name, each.type, each) for each in self.fields()]
         said = {"__doc__": "Else it is made of the signature, for which all of it is tokenized."}
@@ -127,13 +138,13 @@ def _setter(owner: type, name: str) -> Callable[[Any, Any], None]:
 class _Later:
     """Takes a method's place in a class until it is asked for."""
 
-    __slots__ = ("_blueprint", "_make", "_name")
+    __slots__ = ("_blueprint", "_name")
 
-    def __init__(self, name: str, blueprint: _Blueprint, make: Callable[[], Any]) -> None:
-        self._name, self._blueprint, self._make = name, blueprint, make
+    def __init__(self, name: str, blueprint: _Blueprint) -> None:
+        self._name, self._blueprint = name, blueprint
 
     def __get__(self, instance: object, owner: type) -> Any:
-        made = self._make()
+        made = self._blueprint.member(self._name)
         setattr(self._blueprint.owner, self._name, made)
         return made.__get__(instance, owner) if callable(made) else made
 
@@ -168,28 +179,28 @@ def _replace(self: Any, **changes: Any) -> Any:
     return dataclasses.replace(self, **changes)
 
 
-def _members(space: Mapping[str, Any], blueprint: _Blueprint, *, slots: bool, eq: bool) -> dict[str, Any]:
+def _members(space: Mapping[str, Any], blueprint: _Blueprint, *, slots: bool) -> dict[str, Any]:
     """What a class which declared `space` gets; what it says itself stays."""
-    standard, frozen = partial(partial, blueprint.standard), blueprint.frozen
-    later = {"__repr__": standard("__repr__", repr=True)} | ({"__eq__": standard("__eq__", eq=True)} if eq else {})
-    made: dict[str, Any] = {name: _Later(name, blueprint, make) for name, make in later.items()}
+    made: dict[str, Any] = {"__repr__": _Later("__repr__", blueprint)}
     made["__match_args__"] = tuple(each.name for each in blueprint.fields() if each.init)
+    if blueprint.eq:
+        made["__eq__"] = _Later("__eq__", blueprint)
     if sys.version_info >= (3, 13):
         made["__replace__"] = _replace
-    if frozen and slots:
+    if blueprint.frozen and slots:
         made |= {"__getstate__": _state, "__setstate__": _set_state}
     made = {name: value for name, value in made.items() if name not in space}
-    later = {"__init__": partial(blueprint.init), "__dataclass_fields__": standard("__dataclass_fields__")}
-    later["__dataclass_params__"] = standard("__dataclass_params__", init=True, repr=True, eq=eq, frozen=frozen)
-    if eq and space.get("__hash__") is None:
-        made["__hash__"] = None
-        later |= {"__hash__": standard("__hash__", unsafe_hash=True)} if frozen else {}
-    return made | (_refusals(blueprint) if frozen else {}) | {name: _Later(name, blueprint, make) for name, make in later.items()}
+    if blueprint.eq and space.get("__hash__") is None:
+        made["__hash__"] = _Later("__hash__", blueprint) if blueprint.frozen else None
+    if blueprint.frozen:
+        made |= _refusals(blueprint)
+    always = ("__init__", "__dataclass_fields__", "__dataclass_params__")
+    return made | {name: _Later(name, blueprint) for name in always} | {_BLUEPRINT: blueprint}
 
 
 def _declared(cls: type, *, frozen: bool, slots: bool, eq: bool) -> type:
-    blueprint = _Blueprint(cls, frozen=frozen)
-    members = _members(vars(cls), blueprint, slots=slots, eq=eq) | {_BLUEPRINT: blueprint}
+    blueprint = _Blueprint(cls, frozen=frozen, eq=eq)
+    members = _members(vars(cls), blueprint, slots=slots)
     if slots:
         blueprint.owner = made = _with_slots(cls, blueprint.own, members)
         return made

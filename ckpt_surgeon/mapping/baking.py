@@ -9,7 +9,7 @@ from ckpt_surgeon.mapping.links import Change
 from ckpt_surgeon.mapping.tree import Node, Tensor
 from ckpt_surgeon.mapping.words import meanings
 
-__all__ = ["Baked", "baked", "is_computed"]
+__all__ = ["Baked", "baked", "is_computed", "is_either_dim"]
 
 _UPWARDS = frozenset(("up", "ups", "upsample", "deconv", "transposed", "transpose", "convtranspose", "decoder", "tconv"))
 _WEIGHT_NORM, _SPECTRAL_NORM = ("magnitude", "direction"), ("original", "left", "right")

@@ -164,7 +164,7 @@ def _make_methods(module: ModuleType) -> None:
     """Ask for each method which `lazy_dataclass` leaves for later."""
     for kind in vars(module).values():
         if isinstance(kind, type) and is_dataclass(kind):
-            for name in ("__init__", "__repr__", "__eq__", "__hash__", "__dataclass_params__"):
+            for name in list(vars(kind)):
                 getattr(kind, name)
 
 
