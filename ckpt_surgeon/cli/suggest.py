@@ -51,4 +51,4 @@ def command(
     if out is not None:
         write_rules(out, found.text, force, [source, target])
     view.show(SuggestionReport(found, source, target, out, view.verbose))
-    return 0 if found.is_settled and found.is_confirmed is not False else 1
+    return 0 if found.is_upheld else 1

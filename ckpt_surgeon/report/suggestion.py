@@ -64,7 +64,7 @@ class SuggestionReport:
         count = len(found.rules.rules)
         rules = f"{count} rule{'s' if count != 1 else ''}, {found.size} names and ops"
         sure = f"the least sure has a confidence of {_sure(found.confidence)}"
-        tone: Tone = "good" if found.is_settled and found.is_confirmed is not False else "bad"
+        tone: Tone = "good" if found.is_upheld else "bad"
         lines: list[Block] = [Line(f"{loaded} of {wanted} keys are settled: {rules}; {sure}", tone)]
         return [*lines, Line(f"wrote {escape(self.out)}")] if self.out is not None else lines
 

@@ -58,6 +58,11 @@ class Suggestion:
         return not self.questions
 
     @property
+    def is_upheld(self) -> bool:
+        """Whether nothing is left to ask, and no run of both models, if there was one, gave other outputs."""
+        return self.is_settled and self.is_confirmed is not False
+
+    @property
     def confidence(self) -> float:
         """The least of any decision which became a rule; 1.0 where there is none."""
         return min((family.confidence for family in self.families), default=1.0)
